@@ -1,0 +1,1 @@
+//! The pure machine inside the sink: what to index, what to retry, what to commit.

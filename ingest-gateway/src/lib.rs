@@ -1,0 +1,1 @@
+//! HTTP to Kafka: takes log events and acknowledges what the brokers hold.

@@ -1,0 +1,1 @@
+//! Workload generator, null Elasticsearch, exactly-once verifier.

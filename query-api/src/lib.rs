@@ -1,0 +1,1 @@
+//! Elasticsearch to people and programs: search over HTTP.

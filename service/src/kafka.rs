@@ -1,0 +1,108 @@
+//! librdkafka, set up in one way for every service.
+
+use std::str::FromStr;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+/// One `--kafka-property KEY=VALUE`, passed on to librdkafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaProperty {
+    /// As in librdkafka's CONFIGURATION.md.
+    pub key: String,
+    /// Anything.
+    pub value: String,
+}
+
+/// Why a property cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a Kafka property is written KEY=VALUE")]
+pub struct NoKafkaProperty;
+
+impl FromStr for KafkaProperty {
+    type Err = NoKafkaProperty;
+
+    fn from_str(text: &str) -> Result<Self, NoKafkaProperty> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok(Self {
+                key: key.trim().to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err(NoKafkaProperty),
+        }
+    }
+}
+
+/// A client's configuration: what the service needs, then what the operator
+/// gave, then what the guarantees rest on and nobody may change (`fixed`).
+#[must_use]
+pub fn client_config(
+    brokers: &[String],
+    needed: &[(&str, &str)],
+    properties: &[KafkaProperty],
+    fixed: &[(&str, &str)],
+) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers.join(","));
+    for (key, value) in needed {
+        config.set(*key, *value);
+    }
+    for property in properties {
+        config.set(&property.key, &property.value);
+    }
+    for (key, value) in fixed {
+        config.set(*key, *value);
+    }
+    config.set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// The properties among `properties` that contradict `fixed`: an operator must
+/// hear that they have no effect.
+pub fn contradictions<'a>(
+    properties: &'a [KafkaProperty],
+    fixed: &'a [(&str, &str)],
+) -> impl Iterator<Item = String> + 'a {
+    properties.iter().filter_map(move |property| {
+        let (key, value) = fixed.iter().find(|(key, _)| *key == property.key)?;
+        (property.value != *value).then(|| {
+            format!(
+                "`{key}={}` would break a guarantee; it is always `{value}`",
+                property.value
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_has_a_key_and_a_value() {
+        let read: KafkaProperty = "sasl.password=a=b".parse().unwrap();
+        assert_eq!(
+            (read.key.as_str(), read.value.as_str()),
+            ("sasl.password", "a=b")
+        );
+        assert_eq!("=x".parse::<KafkaProperty>(), Err(NoKafkaProperty));
+        assert_eq!("acks".parse::<KafkaProperty>(), Err(NoKafkaProperty));
+    }
+
+    #[test]
+    fn a_property_that_would_break_a_guarantee_is_named_and_has_no_effect() {
+        let properties = ["acks=1".parse().unwrap(), "linger.ms=7".parse().unwrap()];
+        let fixed = [("acks", "all")];
+        let config = client_config(
+            &["b:1".to_owned()],
+            &[("linger.ms", "5")],
+            &properties,
+            &fixed,
+        );
+        assert_eq!(config.get("acks"), Some("all"));
+        assert_eq!(config.get("linger.ms"), Some("7"));
+        assert_eq!(
+            contradictions(&properties, &fixed).collect::<Vec<_>>(),
+            ["`acks=1` would break a guarantee; it is always `all`"]
+        );
+    }
+}

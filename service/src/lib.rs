@@ -1,0 +1,17 @@
+//! The frame around each logflow service, in the order in which a process
+//! meets it:
+//!
+//! 1. [`settings`]: flags, environment and file become one checked configuration.
+//! 2. [`units`]: sizes and durations as people write them.
+//! 3. [`logging`]: one line per event worth a line, for people or for machines.
+//! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way.
+//! 5. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
+//! 6. [`shutdown`]: SIGTERM drains.
+
+pub mod settings;
+pub mod units;
+pub mod logging;
+pub mod kafka;
+pub mod elasticsearch;
+pub mod operations;
+pub mod shutdown;
