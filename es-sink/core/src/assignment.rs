@@ -1,0 +1,189 @@
+//! Decides which partitions are ours, and tells each time we own one apart.
+//!
+//! In the flow: `sink` → **`assignment`** → `offset_tracker`. Upholds EO-2.
+//! A partition that comes back is a new assignment: replies that belong to the
+//! old one find no tracker and so reach no commit.
+
+use std::fmt;
+
+use log_event::offset::{NextOffset, Offset};
+
+use crate::offset_tracker::{InFlight, OffsetTracker};
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
+}
+
+/// A record in flight, with the assignment that it was received under.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Ticket {
+    slot: u32,
+    epoch: u32,
+    record: InFlight,
+}
+
+/// One partition while it is ours.
+#[derive(Debug)]
+pub struct Assignment {
+    /// Which one.
+    pub at: TopicPartition,
+    /// Its records in flight.
+    pub tracker: OffsetTracker,
+    /// What Kafka has confirmed, or held when we got the partition.
+    pub committed: Option<NextOffset>,
+    /// What the commit in flight says, if it names this partition.
+    pub committing: Option<NextOffset>,
+    /// It is to be given back: no more records are taken.
+    pub draining: bool,
+    epoch: u32,
+}
+
+impl Assignment {
+    /// What a commit would say now, if it would say anything new.
+    #[must_use]
+    pub fn commit_due(&self) -> Option<NextOffset> {
+        let safe = self.tracker.safe_next_offset()?;
+        if let Some(committed) = self.committed {
+            assert!(
+                committed <= safe,
+                "EO-2: {} would go back from {committed} to {safe}",
+                self.at
+            );
+        }
+        (self.committed != Some(safe)).then_some(safe)
+    }
+
+    /// Takes note of a record.
+    fn track(&mut self, offset: Offset) -> InFlight {
+        if self
+            .committed
+            .is_some_and(|committed| NextOffset::from(offset) < committed)
+        {
+            // The log went back, so what is committed belongs to a log that is gone.
+            self.committed = None;
+            self.committing = None;
+        }
+        self.tracker.track(offset)
+    }
+}
+
+/// All partitions that are ours.
+#[derive(Debug, Default)]
+pub struct Assignments {
+    /// A slot is reused; its epoch tells its owners apart.
+    slots: Vec<Option<Assignment>>,
+    epochs: u32,
+    /// The slot of the record before: records come in runs of one partition.
+    last: usize,
+}
+
+impl Assignments {
+    /// The partition is ours from now on. An assignment of the same partition
+    /// that was never given back ends here.
+    pub fn add(&mut self, at: TopicPartition, committed: Option<NextOffset>) {
+        self.remove(&at);
+        self.epochs += 1;
+        let assignment = Assignment {
+            tracker: OffsetTracker::new(),
+            committed,
+            committing: None,
+            draining: false,
+            epoch: self.epochs,
+            at,
+        };
+        match self.slots.iter_mut().find(|slot| slot.is_none()) {
+            Some(free) => *free = Some(assignment),
+            None => self.slots.push(Some(assignment)),
+        }
+    }
+
+    /// The partition is ours no more.
+    pub fn remove(&mut self, at: &TopicPartition) -> Option<Assignment> {
+        let slot = self
+            .slots
+            .iter_mut()
+            .find(|slot| slot.as_ref().is_some_and(|a| a.at == *at));
+        slot.and_then(Option::take)
+    }
+
+    /// The partition's assignment.
+    pub fn get_mut(&mut self, at: &TopicPartition) -> Option<&mut Assignment> {
+        self.iter_mut().find(|assignment| assignment.at == *at)
+    }
+
+    /// Every assignment.
+    pub fn iter(&self) -> impl Iterator<Item = &Assignment> {
+        self.slots.iter().flatten()
+    }
+
+    /// Every assignment, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Assignment> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// Takes note of a record. `None` if its partition is not ours or is to be
+    /// given back.
+    pub fn track(&mut self, topic: &str, partition: i32, offset: Offset) -> Option<Ticket> {
+        let slot = self.slot_of(topic, partition)?;
+        let assignment = self.slots[slot].as_mut()?;
+        if assignment.draining {
+            return None;
+        }
+        let record = assignment.track(offset);
+        let slot = u32::try_from(slot).expect("a consumer has fewer than 2³² partitions");
+        Some(Ticket {
+            slot,
+            epoch: assignment.epoch,
+            record,
+        })
+    }
+
+    /// The assignment that a ticket belongs to, unless it has ended.
+    #[must_use]
+    pub fn of(&self, ticket: &Ticket) -> Option<&Assignment> {
+        let assignment = self.slots.get(ticket.slot as usize)?.as_ref()?;
+        (assignment.epoch == ticket.epoch).then_some(assignment)
+    }
+
+    /// Where the record of a ticket stands, unless its assignment has ended.
+    #[must_use]
+    pub fn place(&self, ticket: &Ticket) -> Option<(&TopicPartition, Offset)> {
+        let assignment = self.of(ticket)?;
+        Some((&assignment.at, assignment.tracker.offset(&ticket.record)))
+    }
+
+    /// The record is settled. Without effect if its assignment has ended: then
+    /// the next owner settles it again, to the same document (EO-3).
+    pub fn resolve(&mut self, ticket: Ticket) {
+        let assignment = self
+            .slots
+            .get_mut(ticket.slot as usize)
+            .and_then(Option::as_mut);
+        if let Some(assignment) = assignment.filter(|assignment| assignment.epoch == ticket.epoch) {
+            assignment.tracker.resolve(ticket.record);
+        }
+    }
+
+    fn slot_of(&mut self, topic: &str, partition: i32) -> Option<usize> {
+        let is_it = |slot: &Option<Assignment>| {
+            slot.as_ref()
+                .is_some_and(|a| a.at.partition == partition && a.at.topic == topic)
+        };
+        if !self.slots.get(self.last).is_some_and(is_it) {
+            self.last = self.slots.iter().position(is_it)?;
+        }
+        Some(self.last)
+    }
+}

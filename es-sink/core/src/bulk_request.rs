@@ -1,0 +1,367 @@
+//! Turns records into the lines of a `_bulk` body; the order of the items is
+//! the order of the reply.
+//!
+//! In the flow: `offset_tracker` → **`bulk_request`** → `batcher`. Upholds EO-3.
+//! A record's value is copied once, into the body, and never parsed; what makes
+//! it a line is checked, because one line out of frame fails a whole request
+//! (Elasticsearch bulk API documentation, "newline delimited").
+
+use bytes::Bytes;
+use log_event::offset::Offset;
+
+use crate::assignment::Ticket;
+
+/// A record as Kafka delivers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a, H> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: Offset,
+    /// Its Kafka timestamp, milliseconds since the epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<&'a [u8]>,
+    /// Its headers in order.
+    pub headers: H,
+}
+
+/// Why a value cannot even be offered to Elasticsearch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unframeable {
+    /// A tombstone.
+    NoValue,
+    /// Nothing that begins with `{` and ends with `}`.
+    NotAnObject,
+}
+
+/// One document of a bulk request.
+#[derive(Debug)]
+pub struct Item {
+    /// Its record in flight.
+    pub ticket: Ticket,
+    /// Its record's Kafka timestamp, milliseconds since the epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Where its action line starts in the body.
+    start: u32,
+    /// Where its source line starts.
+    source: u32,
+    /// Where its envelope starts.
+    envelope: u32,
+}
+
+/// A `_bulk` body and what is needed to settle its items.
+#[derive(Debug, Default)]
+pub struct BulkRequest {
+    body: Vec<u8>,
+    items: Vec<Item>,
+    /// Beside each item what the document does not hold of its record (key,
+    /// headers), for the dead letter that it may become.
+    envelopes: Vec<u8>,
+}
+
+/// A bulk request that is complete: its body can be sent any number of times.
+#[derive(Debug)]
+pub struct SealedRequest {
+    body: Bytes,
+    items: Vec<Item>,
+    envelopes: Vec<u8>,
+}
+
+/// A record's own parts, copied out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordParts {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+    /// Its headers in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Its Kafka timestamp.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl RecordParts {
+    /// Copies the parts of a record.
+    pub fn of<'a, H>(record: &Record<'a, H>) -> Self
+    where
+        H: Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+    {
+        Self {
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record
+                .headers
+                .clone()
+                .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+                .collect(),
+            timestamp_ms: record.timestamp_ms,
+        }
+    }
+
+    /// About how many bytes the parts hold.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| 48 + name.len() + length(value));
+        128 + length(&self.key) + length(&self.value) + headers.sum::<usize>()
+    }
+}
+
+/// The bytes of a value that can stand on a line as a document.
+///
+/// # Errors
+/// [`Unframeable`] if they cannot.
+pub fn framed(value: Option<&[u8]>) -> Result<&[u8], Unframeable> {
+    let value = value.ok_or(Unframeable::NoValue)?.trim_ascii();
+    match value {
+        [b'{', .., b'}'] => Ok(value),
+        _ => Err(Unframeable::NotAnObject),
+    }
+}
+
+impl BulkRequest {
+    /// An empty request whose body grows without copying up to `body_bytes`.
+    #[must_use]
+    pub fn with_capacity(body_bytes: usize) -> Self {
+        Self {
+            body: Vec::with_capacity(body_bytes),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a record's document. `value` is what [`framed`] gave.
+    pub fn push<'a, H>(
+        &mut self,
+        ticket: Ticket,
+        index: &str,
+        id: &str,
+        value: &[u8],
+        record: &Record<'a, H>,
+    ) where
+        H: Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+    {
+        let start = position(&self.body);
+        self.body.extend_from_slice(b"{\"index\":{\"_index\":\"");
+        self.body.extend_from_slice(index.as_bytes());
+        self.body.extend_from_slice(b"\",\"_id\":");
+        push_json_string(&mut self.body, id);
+        self.body.extend_from_slice(b"}}\n");
+        let source = position(&self.body);
+        self.body.extend_from_slice(value);
+        let changed = blank_line_breaks(&mut self.body[source as usize..]);
+        self.body.push(b'\n');
+        let envelope = position(&self.envelopes);
+        let original = (changed || record.value.is_some_and(|whole| whole.len() != value.len()))
+            .then_some(record.value)
+            .flatten();
+        push_envelope(&mut self.envelopes, record, original);
+        let timestamp_ms = record.timestamp_ms;
+        self.items.push(Item {
+            ticket,
+            timestamp_ms,
+            start,
+            source,
+            envelope,
+        });
+    }
+
+    /// The body's length in bytes.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// What the request holds in memory, about.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        self.body.len() + self.envelopes.len() + self.items.len() * size_of::<Item>()
+    }
+
+    /// How many items it has.
+    #[must_use]
+    pub fn n_items(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Ends the building.
+    #[must_use]
+    pub fn seal(self) -> SealedRequest {
+        SealedRequest {
+            body: Bytes::from(self.body),
+            items: self.items,
+            envelopes: self.envelopes,
+        }
+    }
+}
+
+impl SealedRequest {
+    /// The body; cheap to clone.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    /// The items in the order of the body.
+    #[must_use]
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// What the request holds in memory, about.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        self.body.len() + self.envelopes.len() + self.items.len() * size_of::<Item>()
+    }
+
+    /// The record of the item at `index`, copied out again.
+    ///
+    /// # Panics
+    /// If there is no such item.
+    #[must_use]
+    pub fn record_parts(&self, index: usize) -> RecordParts {
+        let item = &self.items[index];
+        let envelope = &self.envelopes[item.envelope as usize..self.envelope_end(index)];
+        let (key, headers, original) = read_envelope(envelope);
+        let source = &self.body[item.source as usize..self.body_end(index) - 1];
+        RecordParts {
+            key,
+            value: Some(original.unwrap_or_else(|| source.to_vec())),
+            headers,
+            timestamp_ms: item.timestamp_ms,
+        }
+    }
+
+    /// Settles some of the items and sorts the others into new requests, with
+    /// the same bytes in the same order. `sort` gives a ticket back with the
+    /// number of its group, or keeps it.
+    #[must_use]
+    pub fn regroup<const GROUPS: usize>(
+        self,
+        mut sort: impl FnMut(usize, Ticket) -> Option<(usize, Ticket)>,
+    ) -> [Option<Self>; GROUPS] {
+        let mut groups: [BulkRequest; GROUPS] = std::array::from_fn(|_| BulkRequest::default());
+        let ends: Vec<(usize, usize)> = (0..self.items.len())
+            .map(|index| (self.body_end(index), self.envelope_end(index)))
+            .collect();
+        for ((index, item), (body_end, envelope_end)) in
+            self.items.into_iter().enumerate().zip(ends)
+        {
+            let Some((group, ticket)) = sort(index, item.ticket) else {
+                continue;
+            };
+            let kept = &mut groups[group];
+            let start = position(&kept.body);
+            let source = start + (item.source - item.start);
+            let envelope = position(&kept.envelopes);
+            kept.body
+                .extend_from_slice(&self.body[item.start as usize..body_end]);
+            kept.envelopes
+                .extend_from_slice(&self.envelopes[item.envelope as usize..envelope_end]);
+            kept.items.push(Item {
+                ticket,
+                start,
+                source,
+                envelope,
+                ..item
+            });
+        }
+        groups.map(|group| (group.n_items() > 0).then(|| group.seal()))
+    }
+
+    fn body_end(&self, index: usize) -> usize {
+        self.items
+            .get(index + 1)
+            .map_or(self.body.len(), |next| next.start as usize)
+    }
+
+    fn envelope_end(&self, index: usize) -> usize {
+        self.items
+            .get(index + 1)
+            .map_or(self.envelopes.len(), |next| next.envelope as usize)
+    }
+}
+
+fn position(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("a bulk request is far smaller than 4 GiB")
+}
+
+fn push_json_string(body: &mut Vec<u8>, text: &str) {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    if text.bytes().all(plain) {
+        body.push(b'"');
+        body.extend_from_slice(text.as_bytes());
+        body.push(b'"');
+    } else {
+        serde_json::to_writer(body, text).expect("a string always has a JSON form");
+    }
+}
+
+/// In JSON a raw line break is white space between tokens, so a blank says the
+/// same; inside a string it is no JSON, and stays none. Says whether there was one.
+fn blank_line_breaks(line: &mut [u8]) -> bool {
+    let mut start = 0;
+    let mut changed = false;
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &line[start..]) {
+        line[start + found] = b' ';
+        start += found + 1;
+        changed = true;
+    }
+    changed
+}
+
+const ABSENT: u32 = u32::MAX;
+
+fn push_part(envelopes: &mut Vec<u8>, part: Option<&[u8]>) {
+    let length = part.map_or(ABSENT, position);
+    envelopes.extend_from_slice(&length.to_le_bytes());
+    envelopes.extend_from_slice(part.unwrap_or_default());
+}
+
+fn take_part(envelope: &mut &[u8]) -> Option<Vec<u8>> {
+    let (length, rest) = envelope
+        .split_first_chunk()
+        .expect("an envelope is read as it was written");
+    let length = u32::from_le_bytes(*length);
+    *envelope = rest;
+    if length == ABSENT {
+        return None;
+    }
+    let (part, rest) = envelope.split_at(length as usize);
+    *envelope = rest;
+    Some(part.to_vec())
+}
+
+fn push_envelope<'a, H>(envelopes: &mut Vec<u8>, record: &Record<'a, H>, original: Option<&[u8]>)
+where
+    H: Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+{
+    push_part(envelopes, record.key);
+    push_part(envelopes, original);
+    for (name, value) in record.headers.clone() {
+        push_part(envelopes, Some(name.as_bytes()));
+        push_part(envelopes, value);
+    }
+}
+
+type Headers = Vec<(String, Option<Vec<u8>>)>;
+
+fn read_envelope(mut envelope: &[u8]) -> (Option<Vec<u8>>, Headers, Option<Vec<u8>>) {
+    let key = take_part(&mut envelope);
+    let original = take_part(&mut envelope);
+    let mut headers = Vec::new();
+    while !envelope.is_empty() {
+        let name = take_part(&mut envelope).unwrap_or_default();
+        let value = take_part(&mut envelope);
+        headers.push((String::from_utf8_lossy(&name).into_owned(), value));
+    }
+    (key, headers, original)
+}

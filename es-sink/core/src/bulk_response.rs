@@ -1,0 +1,365 @@
+//! Decides what Elasticsearch's reply to a bulk request means for each item.
+//!
+//! In the flow: `bulk_request` → **`bulk_response`** → `retry` or `dead_letter`.
+//! Upholds EO-1 (only a 200 or 201 is an acknowledgement) and EO-5 (only what can
+//! never be indexed is rejected). Judged by status and error type; what is not
+//! known holds the flow, because a wrong guess would drop events.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::dead_letter::Rejection;
+
+/// The part of a bulk reply that is judged; ask for no more (`filter_path`).
+pub const FILTER_PATH: &str = "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by.type,items.*.error.caused_by.reason";
+
+/// Why something is tried again soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RetryCause {
+    /// No whole reply came: it may or may not have been carried out.
+    NoReply,
+    /// 429: a queue is full or a circuit breaker open.
+    Overloaded,
+    /// 5xx: shards or nodes are missing.
+    Unavailable,
+    /// 408 and 409: another try settles it.
+    Conflict,
+    /// A reply that cannot be read, or with another number of items.
+    UnreadableReply,
+}
+
+/// Why something waits until somebody changes Elasticsearch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HoldCause {
+    /// 401.
+    Unauthorized,
+    /// 403: a missing privilege.
+    Forbidden,
+    /// 403: an index is read-only or a disk is full.
+    IndexBlocked,
+    /// 404: the index is missing and may not be created.
+    IndexMissing,
+    /// 400: the index is closed.
+    IndexClosed,
+    /// 400: no more shards or indices are allowed.
+    LimitReached,
+    /// Any other refusal: nobody has said that it is the document's fault.
+    Unexplained,
+    /// The dead-letter topic does not take records.
+    DeadLetterTopic,
+}
+
+/// What becomes of one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemVerdict {
+    /// All in-sync copies hold it. `updated` if they held it before.
+    Indexed {
+        /// A duplicate was suppressed.
+        updated: bool,
+    },
+    /// The same item again.
+    Retry(RetryCause, String),
+    /// The same item again, slowly, and somebody must act.
+    Hold(HoldCause, String),
+    /// It can never be indexed.
+    Reject(Rejection),
+}
+
+/// What becomes of a whole request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestVerdict {
+    /// One verdict an item, in order.
+    Items(Vec<ItemVerdict>),
+    /// All of it again.
+    Retry(RetryCause, String),
+    /// All of it again, slowly, and somebody must act.
+    Hold(HoldCause, String),
+    /// It is too large, or one of its items spoils it: again in halves. What
+    /// becomes of the item if it is alone stands inside.
+    Split(ItemVerdict),
+}
+
+impl RetryCause {
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoReply => "no_reply",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::Conflict => "conflict",
+            Self::UnreadableReply => "unreadable_reply",
+        }
+    }
+}
+
+impl HoldCause {
+    /// The label in metrics and in the status.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::IndexBlocked => "index_blocked",
+            Self::IndexMissing => "index_missing",
+            Self::IndexClosed => "index_closed",
+            Self::LimitReached => "limit_reached",
+            Self::Unexplained => "unexplained",
+            Self::DeadLetterTopic => "dead_letter_topic",
+        }
+    }
+}
+
+/// The verdict on a reply to a request of `n_items`.
+#[must_use]
+pub fn judge(status: u16, body: &[u8], n_items: usize) -> RequestVerdict {
+    let error = || RequestError::read(body);
+    match status {
+        200 => judge_items(body, n_items),
+        400 => {
+            let error = error();
+            let alone = judge_refused(&error);
+            RequestVerdict::Split(alone)
+        }
+        401 => RequestVerdict::Hold(HoldCause::Unauthorized, error().text(status)),
+        403 => {
+            let error = error();
+            RequestVerdict::Hold(forbidden(&error.kind), error.text(status))
+        }
+        404 => RequestVerdict::Hold(HoldCause::IndexMissing, error().text(status)),
+        408 | 409 => RequestVerdict::Retry(RetryCause::Conflict, error().text(status)),
+        413 => RequestVerdict::Split(ItemVerdict::Reject(Rejection {
+            kind: "request_entity_too_large".to_owned(),
+            reason: "Elasticsearch refuses a request with this document alone as too large (413)"
+                .to_owned(),
+        })),
+        429 => RequestVerdict::Retry(RetryCause::Overloaded, error().text(status)),
+        500.. => RequestVerdict::Retry(RetryCause::Unavailable, error().text(status)),
+        _ => RequestVerdict::Hold(HoldCause::Unexplained, error().text(status)),
+    }
+}
+
+fn judge_items(body: &[u8], n_items: usize) -> RequestVerdict {
+    let unreadable = |why: String| RequestVerdict::Retry(RetryCause::UnreadableReply, why);
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    match (ReplySeed { n_items })
+        .deserialize(&mut parser)
+        .and_then(|items| parser.end().map(|()| items))
+    {
+        Ok(items) if items.len() == n_items => RequestVerdict::Items(items),
+        Ok(items) => unreadable(format!(
+            "the reply has {} items, the request {n_items}",
+            items.len()
+        )),
+        Err(error) => unreadable(format!("the reply cannot be read: {error}")),
+    }
+}
+
+/// One item of a reply. Strings that need no escape are borrowed.
+#[derive(Deserialize)]
+struct ItemReply<'a> {
+    status: u16,
+    #[serde(borrow, default)]
+    result: Option<&'a str>,
+    #[serde(default)]
+    error: Option<RequestError>,
+}
+
+/// An error as Elasticsearch describes it.
+#[derive(Default, Deserialize)]
+struct RequestError {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    caused_by: Option<CausedBy>,
+}
+
+#[derive(Deserialize)]
+struct CausedBy {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl RequestError {
+    fn read(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Outer {
+            error: RequestError,
+        }
+        serde_json::from_slice(body).map_or_else(
+            |_| Self {
+                reason: Some(String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()),
+                ..Self::default()
+            },
+            |outer: Outer| outer.error,
+        )
+    }
+
+    fn text(&self, status: u16) -> String {
+        match self.kind.as_str() {
+            "" => format!("status {status}: {}", self.reason()),
+            kind => format!("status {status}, {kind}: {}", self.reason()),
+        }
+    }
+
+    fn reason(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or("no reason given");
+        match &self.caused_by {
+            Some(CausedBy {
+                kind,
+                reason: Some(cause),
+            }) => {
+                format!("{reason}; caused by {kind}: {cause}")
+            }
+            _ => reason.to_owned(),
+        }
+    }
+}
+
+impl ItemReply<'_> {
+    fn verdict(self) -> ItemVerdict {
+        let error = self.error.unwrap_or_default();
+        let text = || error.text(self.status);
+        match self.status {
+            200 | 201 => ItemVerdict::Indexed {
+                updated: self.result == Some("updated"),
+            },
+            400 => judge_refused(&error),
+            401 => ItemVerdict::Hold(HoldCause::Unauthorized, text()),
+            403 => ItemVerdict::Hold(forbidden(&error.kind), text()),
+            404 => ItemVerdict::Hold(HoldCause::IndexMissing, text()),
+            408 | 409 => ItemVerdict::Retry(RetryCause::Conflict, text()),
+            429 => ItemVerdict::Retry(RetryCause::Overloaded, text()),
+            500.. => ItemVerdict::Retry(RetryCause::Unavailable, text()),
+            _ => ItemVerdict::Hold(HoldCause::Unexplained, text()),
+        }
+    }
+}
+
+fn forbidden(kind: &str) -> HoldCause {
+    match kind {
+        "cluster_block_exception" => HoldCause::IndexBlocked,
+        _ => HoldCause::Forbidden,
+    }
+}
+
+/// A 400. The types in the first arm say that the document itself is at fault,
+/// whatever the cluster looks like (each was provoked on 8.19, see the tests).
+fn judge_refused(error: &RequestError) -> ItemVerdict {
+    match error.kind.as_str() {
+        "document_parsing_exception"
+        | "mapper_parsing_exception"
+        | "strict_dynamic_mapping_exception"
+        | "not_x_content_exception"
+        | "x_content_parse_exception"
+        | "parsing_exception"
+        | "parse_exception"
+        | "json_parse_exception" => ItemVerdict::Reject(Rejection {
+            kind: error.kind.clone(),
+            reason: error.reason(),
+        }),
+        // A document that does not fit the mapping, unless it never reached one.
+        "illegal_argument_exception" if !concerns_a_pipeline(error) => {
+            ItemVerdict::Reject(Rejection {
+                kind: error.kind.clone(),
+                reason: error.reason(),
+            })
+        }
+        "index_closed_exception" => ItemVerdict::Hold(HoldCause::IndexClosed, error.text(400)),
+        "validation_exception" => ItemVerdict::Hold(HoldCause::LimitReached, error.text(400)),
+        _ => ItemVerdict::Hold(HoldCause::Unexplained, error.text(400)),
+    }
+}
+
+/// `illegal_argument_exception` is also what a missing ingest pipeline gives.
+/// That is the operator's to mend and no document's fault; the words only ever
+/// turn a rejection into a hold, so a changed wording costs nothing but that.
+fn concerns_a_pipeline(error: &RequestError) -> bool {
+    error
+        .reason
+        .as_deref()
+        .is_some_and(|reason| reason.starts_with("pipeline with id ["))
+}
+
+/// Reads `{"errors":…,"items":[{"index":{…}},…]}` in one walk.
+struct ReplySeed {
+    n_items: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ReplySeed {
+    type Value = Vec<ItemVerdict>;
+
+    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Self::Value, D::Error> {
+        parser.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ReplySeed {
+    type Value = Vec<ItemVerdict>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a bulk reply")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut verdicts = None;
+        while let Some(name) = map.next_key::<&str>()? {
+            if name == "items" {
+                verdicts = Some(map.next_value_seed(ItemsSeed {
+                    n_items: self.n_items,
+                })?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        verdicts.ok_or_else(|| serde::de::Error::missing_field("items"))
+    }
+}
+
+struct ItemsSeed {
+    n_items: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ItemsSeed {
+    type Value = Vec<ItemVerdict>;
+
+    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Self::Value, D::Error> {
+        parser.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ItemsSeed {
+    type Value = Vec<ItemVerdict>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the items of a bulk reply")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut verdicts = Vec::with_capacity(self.n_items);
+        while let Some(IndexAction(verdict)) = items.next_element()? {
+            verdicts.push(verdict);
+        }
+        Ok(verdicts)
+    }
+}
+
+/// `{"index":{…}}`: any other action is not an answer to what was asked.
+struct IndexAction(ItemVerdict);
+
+impl<'de> Deserialize<'de> for IndexAction {
+    fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Action<'a> {
+            #[serde(borrow)]
+            index: ItemReply<'a>,
+        }
+        Action::deserialize(parser).map(|action| Self(action.index.verdict()))
+    }
+}
