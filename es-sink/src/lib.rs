@@ -1,1 +1,19 @@
 //! Kafka to Elasticsearch: indexes each record exactly once.
+//!
+//! The walk of one record through this crate:
+//!
+//! 1. [`config`]: what the operator wants.
+//! 2. [`template`]: how Elasticsearch is to keep what we send, before anything is sent.
+//! 3. [`consumer`]: the one thread that talks to Kafka; it gives each record to
+//!    the pure machine in `es-sink-core` and does what that commands.
+//! 4. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
+//! 5. [`dead_letter_topic`]: keeps what can never be indexed.
+//! 6. [`status`] and [`metrics`]: what people and alerts see of all this.
+
+pub mod config;
+pub mod template;
+pub mod consumer;
+pub mod bulk;
+pub mod dead_letter_topic;
+pub mod status;
+pub mod metrics;

@@ -1,2 +1,143 @@
-//! Entry point.
-fn main() {}
+//! Wires es-sink together: settings, HTTP, template, consumer thread.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use axum::Json;
+use axum::routing::get;
+use es_sink::config::{Config, PROGRAM};
+use es_sink::consumer::{self, Surroundings};
+use es_sink::metrics::Metrics;
+use es_sink::status::StatusBoard;
+use es_sink::template::{Plan, Template, TemplateError};
+use service::elasticsearch::Nodes;
+use service::settings::{Settings, SettingsError};
+use service::shutdown::Shutdown;
+
+/// Between two tries to install the template.
+const TEMPLATE_RETRY: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let settings = Settings::load(PROGRAM, std::env::args_os(), |name| {
+        std::env::var(name).ok()
+    });
+    let (config, checked) = match settings.and_then(|settings| Config::read(settings, seed())) {
+        Ok(read) => read,
+        Err(SettingsError::Usage(usage)) => usage.exit(),
+        Err(faults) => {
+            eprintln!("es-sink: {faults}");
+            return ExitCode::from(2);
+        }
+    };
+    if checked.stop_here {
+        eprintln!("es-sink: the configuration has no faults");
+        return ExitCode::SUCCESS;
+    }
+    service::logging::start();
+    match run(&config, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "es-sink ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().context("installing signal handlers")?;
+        let nodes = Arc::new(Nodes::new(&config.nodes).map_err(anyhow::Error::msg)?);
+        let board = Arc::new(StatusBoard::new(started));
+        let metrics = Arc::new(Metrics::new());
+        let listener = tokio::net::TcpListener::bind(config.listen)
+            .await
+            .with_context(|| {
+                format!(
+                    "listening on `{}`; choose another with --listen",
+                    config.listen
+                )
+            })?;
+        tracing::info!(address = %config.listen, "status, metrics and probes");
+        tokio::spawn(serve(listener, Arc::clone(&board), Arc::clone(&metrics)));
+
+        if config.manages_template {
+            let template = Template::new(&config.sink.index_pattern);
+            tokio::select! {
+                installed = install(&template, &nodes, &board) => installed?,
+                () = shutdown.clone().requested() => return Ok(()),
+            }
+        }
+        board.wait_for(None);
+
+        let surroundings = Surroundings {
+            nodes,
+            runtime: tokio::runtime::Handle::current(),
+            board,
+            metrics,
+            shutdown,
+            started,
+        };
+        let config = config.clone();
+        let (done, ended) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("kafka-consumer".to_owned())
+            .spawn(move || {
+                // Whoever waits for the result is gone only with the process.
+                drop(done.send(consumer::run(&config, surroundings)));
+            })
+            .context("starting the consumer thread")?;
+        ended
+            .await
+            .context("the consumer thread panicked; a restart goes on at the committed offsets")?
+    })
+}
+
+async fn serve(listener: tokio::net::TcpListener, board: Arc<StatusBoard>, metrics: Arc<Metrics>) {
+    let status = Arc::clone(&board);
+    let router = service::operations::router(metrics.registry.clone(), move || board.reasons())
+        .route(
+            "/status",
+            get(move || std::future::ready(Json(status.json()))),
+        );
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "status, metrics and probes are gone");
+    }
+}
+
+/// Tries until the template is there: without it, Elasticsearch would guess a mapping.
+async fn install(template: &Template, nodes: &Nodes, board: &StatusBoard) -> anyhow::Result<()> {
+    loop {
+        match template.install(nodes).await {
+            Ok(Plan::Keep) => {
+                tracing::info!(template = template.name(), "index template is up to date");
+                return Ok(());
+            }
+            Ok(_) => {
+                tracing::info!(template = template.name(), "index template installed");
+                return Ok(());
+            }
+            Err(TemplateError::Never(reason)) => anyhow::bail!(reason),
+            Err(error @ TemplateError::NotNow { .. }) => {
+                tracing::warn!(%error, "waiting for Elasticsearch");
+                board.wait_for(Some(error.to_string()));
+                tokio::time::sleep(TEMPLATE_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Differs between processes that start together; only spreads their retries.
+fn seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_nanos());
+    u64::from(std::process::id()) ^ u64::try_from(now & u128::from(u64::MAX)).unwrap_or(0)
+}

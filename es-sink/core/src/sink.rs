@@ -357,6 +357,12 @@ impl Sink {
         self.n_bytes() < self.config.bytes_held_max
     }
 
+    /// Whether a reply is on its way that something waits for.
+    #[must_use]
+    pub fn awaits_replies(&self) -> bool {
+        !self.in_flight.is_empty() || !self.letters_in_flight.is_empty()
+    }
+
     /// Whether reading was paused by a command.
     #[must_use]
     pub fn is_paused(&self) -> bool {

@@ -1,0 +1,285 @@
+//! What the operator wants, checked.
+//!
+//! In the flow: **`config`** → `template` → `consumer`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use es_sink_core::batcher::BulkLimits;
+use es_sink_core::retry::Backoff;
+use es_sink_core::sink::SinkConfig;
+use log_event::document::IndexPattern;
+use service::elasticsearch::NodeUrl;
+use service::kafka::{KafkaProperty, contradictions};
+use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
+use service::units::{ByteSize, Span};
+
+/// es-sink and its settings.
+pub const PROGRAM: Program = Program {
+    name: "es-sink",
+    about: "Indexes each record of Kafka topics exactly once into Elasticsearch",
+    settings: &[
+        Setting::new(
+            "listen",
+            "ADDRESS:PORT",
+            "127.0.0.1:9102",
+            "Where /status, /metrics, /healthz and /readyz are served",
+        ),
+        Setting::new(
+            "kafka-brokers",
+            "HOST:PORT",
+            "127.0.0.1:9092",
+            "Brokers to start from",
+        )
+        .many(Arity::List),
+        Setting::new("topic", "NAME", "logs", "Topics to read").many(Arity::List),
+        Setting::new(
+            "group-id",
+            "NAME",
+            "es-sink",
+            "The consumer group; all sinks of one group share the work",
+        ),
+        Setting::optional("kafka-property", "KEY=VALUE", "A property for librdkafka")
+            .many(Arity::Lines),
+        Setting::new(
+            "elasticsearch-url",
+            "URL",
+            "http://127.0.0.1:9200",
+            "Nodes to send to",
+        )
+        .many(Arity::List),
+        Setting::new(
+            "index-pattern",
+            "PATTERN",
+            "logflow-{date}",
+            "Names of the daily indices",
+        ),
+        Setting::switch("no-template", "Leave the index template to somebody else"),
+        Setting::new(
+            "dead-letter-topic",
+            "NAME",
+            "logs.dead-letter",
+            "Takes the records that can never be indexed",
+        ),
+        Setting::new(
+            "bulk-bytes",
+            "SIZE",
+            "5MiB",
+            "A bulk request is sent before it grows beyond this",
+        ),
+        Setting::new(
+            "bulk-linger",
+            "DURATION",
+            "200ms",
+            "A bulk request is sent when its first document has waited this long",
+        ),
+        Setting::new(
+            "bulk-concurrency",
+            "N",
+            "3",
+            "Bulk requests on their way at once",
+        ),
+        Setting::new(
+            "bulk-timeout",
+            "DURATION",
+            "60s",
+            "A bulk request without a reply is repeated after this",
+        ),
+        Setting::new(
+            "memory-limit",
+            "SIZE",
+            "64MiB",
+            "What the whole process may hold",
+        ),
+        Setting::new(
+            "commit-interval",
+            "DURATION",
+            "1s",
+            "The pace of offset commits",
+        ),
+        Setting::new(
+            "drain-timeout",
+            "DURATION",
+            "10s",
+            "How long records in flight are waited for when partitions move or the sink ends",
+        ),
+    ],
+};
+
+/// What the guarantees rest on; an operator cannot change these.
+pub const FIXED_CONSUMER_PROPERTIES: [(&str, &str); 4] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "false"),
+    // A new group, or one whose offsets expired, reads all there is: the ids make repeats harmless.
+    ("auto.offset.reset", "earliest"),
+];
+
+/// What the process needs beside the records it holds: code, threads, clients.
+const OVERHEAD_BYTES: u64 = 20 << 20;
+/// Below this a sink could not hold its bulk requests.
+const MEMORY_LIMIT_MIN: u64 = 40 << 20;
+/// A bulk body is at most this, far below Elasticsearch's 100 MiB.
+const BULK_BYTES_MAX: u64 = 64 << 20;
+
+/// The checked settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// For status, metrics and probes.
+    pub listen: SocketAddr,
+    /// Brokers to start from.
+    pub brokers: Vec<String>,
+    /// Topics to read.
+    pub topics: Vec<String>,
+    /// Properties for librdkafka.
+    pub kafka_properties: Vec<KafkaProperty>,
+    /// Nodes of the cluster.
+    pub nodes: Vec<NodeUrl>,
+    /// Whether the sink installs the index template.
+    pub manages_template: bool,
+    /// For what can never be indexed.
+    pub dead_letter_topic: String,
+    /// How long a bulk request may take.
+    pub bulk_timeout: Duration,
+    /// What librdkafka may fetch ahead, in KiB.
+    pub fetch_ahead_kib: u64,
+    /// The machine's limits and names.
+    pub sink: SinkConfig,
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// All faults together.
+    pub fn read(mut settings: Settings, seed: u64) -> Result<(Self, Checked), SettingsError> {
+        let topics: Vec<String> = settings.list("topic");
+        let dead_letter_topic: String = settings.value("dead-letter-topic");
+        let kafka_properties: Vec<KafkaProperty> = settings.list("kafka-property");
+        let bulk_bytes: ByteSize = settings.value("bulk-bytes");
+        let bulk_concurrency: usize = settings.value("bulk-concurrency");
+        let memory_limit: ByteSize = settings.value("memory-limit");
+
+        for text in
+            contradictions(&kafka_properties, &FIXED_CONSUMER_PROPERTIES).collect::<Vec<_>>()
+        {
+            settings.reject("kafka-property", text);
+        }
+        if topics.is_empty() {
+            settings.reject("topic", "at least one topic is needed");
+        }
+        if topics.contains(&dead_letter_topic) {
+            settings.reject(
+                "dead-letter-topic",
+                "is among the topics that are read: dead letters would come back for ever",
+            );
+        }
+        if !(64 << 10..=BULK_BYTES_MAX).contains(&bulk_bytes.0) {
+            settings.reject("bulk-bytes", "must lie between 64KiB and 64MiB");
+        }
+        if !(1..=64).contains(&bulk_concurrency) {
+            settings.reject("bulk-concurrency", "must lie between 1 and 64");
+        }
+        if memory_limit.0 < MEMORY_LIMIT_MIN {
+            settings.reject("memory-limit", "must be at least 40MiB");
+        }
+        // Half of what is left is for bulk requests, a quarter for what is fetched
+        // ahead, a quarter for replies and for what allocators keep.
+        let for_records = memory_limit.0.saturating_sub(OVERHEAD_BYTES);
+        let bytes_held_max = ByteSize(for_records / 2).bytes();
+        if bulk_bytes.0.saturating_mul(2) > for_records / 2 {
+            settings.reject("bulk-bytes", "two bulk requests do not fit into half of what `memory-limit` leaves beside 20MiB of overhead");
+        }
+        let millis = |span: Span| span.0.max(Duration::from_millis(1));
+        let config = Self {
+            listen: settings.value("listen"),
+            brokers: settings.list("kafka-brokers"),
+            topics,
+            kafka_properties,
+            nodes: settings.list("elasticsearch-url"),
+            manages_template: !settings.switch("no-template"),
+            dead_letter_topic,
+            bulk_timeout: millis(settings.value("bulk-timeout")),
+            fetch_ahead_kib: (for_records / 4) >> 10,
+            sink: SinkConfig {
+                group: settings.value("group-id"),
+                index_pattern: settings.value::<IndexPattern>("index-pattern"),
+                bulk: BulkLimits {
+                    bytes_max: bulk_bytes.bytes(),
+                    items_max: 50_000,
+                    linger: settings.value::<Span>("bulk-linger").0,
+                },
+                bulk_concurrency,
+                bytes_held_max,
+                dead_letters_in_flight_max: 500,
+                commit_interval: millis(settings.value("commit-interval")),
+                drain_max: settings.value::<Span>("drain-timeout").0,
+                backoff: Backoff {
+                    first: Duration::from_millis(200),
+                    longest: Duration::from_secs(10),
+                },
+                seed,
+            },
+        };
+        if config.nodes.is_empty() {
+            settings.reject("elasticsearch-url", "at least one node is needed");
+        }
+        if config.brokers.is_empty() {
+            settings.reject("kafka-brokers", "at least one broker is needed");
+        }
+        settings.finish().map(|checked| (config, checked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn read(args: &[&str]) -> Result<(Config, Checked), SettingsError> {
+        let args = std::iter::once("es-sink")
+            .chain(args.iter().copied())
+            .map(OsString::from);
+        Config::read(Settings::load(PROGRAM, args, |_| None)?, 1)
+    }
+
+    #[test]
+    fn the_defaults_are_a_configuration() {
+        let (config, _) = read(&[]).unwrap();
+        assert_eq!(config.topics, ["logs"]);
+        assert!(config.sink.bytes_held_max >= 4 * config.sink.bulk.bytes_max);
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let error = read(&[
+            "--topic",
+            "a,logs.dead-letter",
+            "--index-pattern",
+            "Logs",
+            "--bulk-bytes",
+            "1KiB",
+            "--bulk-concurrency",
+            "0",
+            "--memory-limit",
+            "1MiB",
+            "--kafka-property",
+            "enable.auto.commit=true",
+            "--elasticsearch-url",
+            "es:9200",
+        ])
+        .unwrap_err()
+        .to_string();
+        for name in [
+            "`dead-letter-topic`",
+            "`index-pattern`",
+            "`bulk-bytes`",
+            "`bulk-concurrency`",
+            "`memory-limit`",
+            "`kafka-property`",
+            "`elasticsearch-url`",
+        ] {
+            assert!(error.contains(name), "{name} is missing in: {error}");
+        }
+    }
+}

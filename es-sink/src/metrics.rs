@@ -1,0 +1,297 @@
+//! The numbers that alerts and dashboards read.
+//!
+//! In the flow: beside it. The machine counts; here its counts become metrics.
+
+use es_sink_core::bulk_response::{HoldCause, RetryCause};
+use es_sink_core::report::{Counters, Status};
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::status::StatusBoard;
+
+/// Seconds from a fast bulk request to the longest that is waited for.
+const BULK_BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
+/// Seconds from receipt to index: from an idle pipeline to a night's outage.
+const FRESHNESS_BUCKETS: [f64; 13] = [
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0,
+];
+
+/// The metrics of es-sink.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Where they are registered.
+    pub registry: Registry,
+    /// From sending a bulk request to its whole reply.
+    pub bulk_seconds: Histogram,
+    /// From a record's Kafka timestamp to its document's acknowledgement.
+    pub freshness_seconds: Histogram,
+    records: IntCounter,
+    record_bytes: IntCounter,
+    records_ignored: IntCounter,
+    bulks: IntCounter,
+    bulk_bytes: IntCounter,
+    bulks_split: IntCounter,
+    documents: IntCounter,
+    duplicates: IntCounter,
+    retries: IntCounterVec,
+    holds: IntCounterVec,
+    dead_letters: IntCounterVec,
+    dead_letter_retries: IntCounter,
+    commits: IntCounterVec,
+    rebalances: IntCounter,
+    bulks_in_flight: IntGauge,
+    bulk_bytes_in_flight: IntGauge,
+    bytes_held: IntGauge,
+    bytes_held_max: IntGauge,
+    paused: IntGauge,
+    held: IntGaugeVec,
+    partitions: IntGauge,
+    lag: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Panics
+    /// If two metrics have one name, which the first start shows.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        Self {
+            bulk_seconds: histogram(
+                r,
+                "es_sink_bulk_duration_seconds",
+                "Time from sending a bulk request to its whole reply",
+                &BULK_BUCKETS,
+            ),
+            freshness_seconds: histogram(
+                r,
+                "es_sink_freshness_seconds",
+                "Time from the receipt of an event to its acknowledgement by Elasticsearch",
+                &FRESHNESS_BUCKETS,
+            ),
+            records: counter(r, "es_sink_records_total", "Records taken from Kafka"),
+            record_bytes: counter(
+                r,
+                "es_sink_record_bytes_total",
+                "Bytes of the values of records taken from Kafka",
+            ),
+            records_ignored: counter(
+                r,
+                "es_sink_records_ignored_total",
+                "Records delivered for partitions that were being given back",
+            ),
+            bulks: counter(
+                r,
+                "es_sink_bulks_total",
+                "Bulk requests sent, repeats included",
+            ),
+            bulk_bytes: counter(
+                r,
+                "es_sink_bulk_bytes_total",
+                "Bytes of bulk request bodies sent, repeats included",
+            ),
+            bulks_split: counter(
+                r,
+                "es_sink_bulks_split_total",
+                "Bulk requests parted in two after a 413 or a 400",
+            ),
+            documents: counter(
+                r,
+                "es_sink_documents_indexed_total",
+                "Documents acknowledged by Elasticsearch",
+            ),
+            duplicates: counter(
+                r,
+                "es_sink_duplicates_suppressed_total",
+                "Documents acknowledged that stood there before",
+            ),
+            retries: counter_by(
+                r,
+                "es_sink_item_retries_total",
+                "Bulk items that are tried again, by cause",
+                "cause",
+            ),
+            holds: counter_by(
+                r,
+                "es_sink_item_holds_total",
+                "Tries of bulk items that wait for somebody to act, by cause",
+                "cause",
+            ),
+            dead_letters: counter_by(
+                r,
+                "es_sink_dead_letters_total",
+                "Records that went to the dead-letter topic, by cause",
+                "cause",
+            ),
+            dead_letter_retries: counter(
+                r,
+                "es_sink_dead_letter_retries_total",
+                "Dead letters that the topic did not take at once",
+            ),
+            commits: counter_by(
+                r,
+                "es_sink_commits_total",
+                "Offset commits, by result",
+                "result",
+            ),
+            rebalances: counter(
+                r,
+                "es_sink_rebalances_total",
+                "Times that partitions were assigned, revoked or lost",
+            ),
+            bulks_in_flight: gauge(r, "es_sink_bulks_in_flight", "Bulk requests on their way"),
+            bulk_bytes_in_flight: gauge(
+                r,
+                "es_sink_bulk_in_flight_bytes",
+                "Bytes of bulk requests on their way",
+            ),
+            bytes_held: gauge(
+                r,
+                "es_sink_held_bytes",
+                "Bytes of records that are read and not settled",
+            ),
+            bytes_held_max: gauge(
+                r,
+                "es_sink_held_bytes_limit",
+                "Beyond this many bytes held, reading pauses",
+            ),
+            paused: gauge(
+                r,
+                "es_sink_paused",
+                "1 while reading is paused because too much is held",
+            ),
+            held: gauge_by(
+                r,
+                "es_sink_held_items",
+                "Items that wait until somebody changes something, by cause",
+                &["cause"],
+            ),
+            partitions: gauge(
+                r,
+                "es_sink_assigned_partitions",
+                "Partitions assigned to this sink",
+            ),
+            lag: gauge_by(
+                r,
+                "es_sink_consumer_lag_records",
+                "Records in the log that are not committed",
+                &["topic", "partition"],
+            ),
+            registry,
+        }
+    }
+
+    /// Sets the limit that never changes.
+    pub fn set_limits(&self, bytes_held_max: usize) {
+        set(&self.bytes_held_max, bytes_held_max);
+    }
+
+    /// Brings the metrics up to a moment of the machine.
+    pub fn update(&self, counters: &Counters, status: &Status, board: &StatusBoard) {
+        raise(&self.records, counters.records);
+        raise(&self.record_bytes, counters.record_bytes);
+        raise(&self.records_ignored, counters.records_ignored);
+        raise(&self.bulks, counters.bulks_sent);
+        raise(&self.bulk_bytes, counters.bulk_bytes_sent);
+        raise(&self.bulks_split, counters.bulks_split);
+        raise(&self.documents, counters.indexed);
+        raise(&self.duplicates, counters.updated);
+        for (cause, count) in &counters.retries {
+            raise(
+                &self.retries.with_label_values(&[RetryCause::label(*cause)]),
+                *count,
+            );
+        }
+        for (cause, count) in &counters.holds {
+            raise(
+                &self.holds.with_label_values(&[HoldCause::label(*cause)]),
+                *count,
+            );
+        }
+        for (kind, count) in &counters.dead_letters {
+            raise(&self.dead_letters.with_label_values(&[*kind]), *count);
+        }
+        raise(&self.dead_letter_retries, counters.dead_letter_retries);
+        raise(&self.commits.with_label_values(&["ok"]), counters.commits);
+        raise(
+            &self.commits.with_label_values(&["failed"]),
+            counters.commits_failed,
+        );
+        raise(&self.rebalances, counters.rebalances);
+        set(&self.bulks_in_flight, status.bulks_in_flight);
+        set(&self.bulk_bytes_in_flight, status.bulk_bytes_in_flight);
+        set(&self.bytes_held, status.bytes_held);
+        set(&self.paused, usize::from(status.paused));
+        set(&self.partitions, status.partitions.len());
+        self.held.reset();
+        for held in &status.held {
+            set(
+                &self.held.with_label_values(&[held.cause.label()]),
+                held.items,
+            );
+        }
+        self.lag.reset();
+        for (at, lag) in board.lags() {
+            self.lag
+                .with_label_values(&[at.topic.as_str(), &at.partition.to_string()])
+                .set(lag);
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}
+
+fn set(gauge: &IntGauge, to: usize) {
+    gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
+}
+
+fn register<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> M {
+    let metric = metric.expect("a metric's name and labels are valid");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("no two metrics have one name");
+    metric
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(name, help))
+}
+
+fn counter_by(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
+    register(
+        registry,
+        IntCounterVec::new(Opts::new(name, help), &[label]),
+    )
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn gauge_by(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    register(
+        registry,
+        Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())),
+    )
+}

@@ -1,0 +1,212 @@
+//! The status as people and probes see it: `/status`, `/readyz`.
+//!
+//! In the flow: beside it. The consumer thread publishes a moment of the
+//! machine; HTTP reads the last one and never waits for the machine.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use es_sink_core::assignment::TopicPartition;
+use es_sink_core::report::Status;
+use serde_json::{Value, json};
+
+/// The last moment published.
+#[derive(Debug)]
+pub struct StatusBoard {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the start still waits for.
+    waiting_for: Option<String>,
+    draining: bool,
+    kafka_error: Option<(Duration, String)>,
+    status: Status,
+    /// Ends of the logs that we read, as the brokers told last.
+    log_ends: BTreeMap<TopicPartition, LogEnd>,
+}
+
+/// How far a partition reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The offset of the next record to come.
+    pub end: i64,
+    /// The committed offset that the group coordinator knows, if any.
+    pub committed: Option<i64>,
+}
+
+impl StatusBoard {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(started: Instant) -> Self {
+        let state = State {
+            waiting_for: Some("the start".to_owned()),
+            ..State::default()
+        };
+        Self {
+            started,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// What the start waits for now; `None` when it is over.
+    pub fn wait_for(&self, what: Option<String>) {
+        self.state().waiting_for = what;
+    }
+
+    /// The drain has begun.
+    pub fn drain(&self) {
+        self.state().draining = true;
+    }
+
+    /// librdkafka reported an error (or that all brokers are down).
+    pub fn kafka_error(&self, text: String) {
+        let at = self.started.elapsed();
+        self.state().kafka_error = Some((at, text));
+    }
+
+    /// Kafka delivered something or answered: whatever was wrong is over.
+    pub fn kafka_answers(&self) {
+        self.state().kafka_error = None;
+    }
+
+    /// The brokers' word on the ends of the logs.
+    pub fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
+        self.state().log_ends = log_ends;
+    }
+
+    /// A moment of the machine.
+    pub fn publish(&self, status: Status) {
+        self.state().status = status;
+    }
+
+    /// Lag by partition: records that are in the log and not committed.
+    #[must_use]
+    pub fn lags(&self) -> Vec<(TopicPartition, i64)> {
+        let state = self.state();
+        let partitions = state.status.partitions.iter();
+        partitions
+            .filter_map(|partition| Some((partition.at.clone(), state.lag(&partition.at)?)))
+            .collect()
+    }
+
+    /// Why the sink is not ready, if it is not.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let state = self.state();
+        let mut reasons = Vec::new();
+        reasons.extend(
+            state
+                .waiting_for
+                .as_ref()
+                .map(|what| format!("waiting for {what}")),
+        );
+        reasons.extend(state.draining.then(|| "draining".to_owned()));
+        reasons.extend(
+            state
+                .kafka_error
+                .as_ref()
+                .map(|(_, text)| format!("kafka: {text}")),
+        );
+        reasons.extend(
+            state
+                .status
+                .held
+                .iter()
+                .map(|held| format!("held ({}): {}", held.cause.label(), held.reason)),
+        );
+        reasons
+    }
+
+    /// `/status`.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let now = self.started.elapsed();
+        let ago = |at: Duration| now.saturating_sub(at).as_secs();
+        let state = self.state();
+        let status = &state.status;
+        let partitions: Vec<Value> = status
+            .partitions
+            .iter()
+            .map(|partition| {
+                json!({
+                    "topic": partition.at.topic,
+                    "partition": partition.at.partition,
+                    "position": partition.position.map(|next| next.0),
+                    "committed": state.committed(&partition.at),
+                    "in_flight": partition.in_flight,
+                    "lag": state.lag(&partition.at),
+                })
+            })
+            .collect();
+        let held: Vec<Value> = status
+            .held
+            .iter()
+            .map(|held| {
+                json!({
+                    "cause": held.cause.label(),
+                    "items": held.items,
+                    "since_seconds": ago(held.since),
+                    "reason": held.reason,
+                })
+            })
+            .collect();
+        json!({
+            "waiting_for": state.waiting_for,
+            "draining": state.draining,
+            "partitions": partitions,
+            "bulks": {
+                "in_flight": status.bulks_in_flight,
+                "in_flight_bytes": status.bulk_bytes_in_flight,
+                "waiting": status.bulks_waiting,
+            },
+            "dead_letters_waiting": status.dead_letters_waiting,
+            "bytes_held": status.bytes_held,
+            "paused": status.paused,
+            "held": held,
+            "last_error": status.last_error.as_ref().map(|error| json!({
+                "seconds_ago": ago(error.at),
+                "text": error.text,
+            })),
+            "kafka_error": state.kafka_error.as_ref().map(|(at, text)| json!({
+                "seconds_ago": ago(*at),
+                "text": text,
+            })),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Plain data: whoever panicked while writing it left it usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn committed(&self, at: &TopicPartition) -> Option<i64> {
+        let ours = self
+            .status
+            .partitions
+            .iter()
+            .find(|partition| partition.at == *at);
+        ours.and_then(|partition| partition.committed.map(|next| next.0))
+            .or_else(|| self.log_ends.get(at).and_then(|log| log.committed))
+    }
+
+    fn lag(&self, at: &TopicPartition) -> Option<i64> {
+        let end = self.log_ends.get(at)?.end;
+        let position = self
+            .status
+            .partitions
+            .iter()
+            .find(|partition| partition.at == *at)?
+            .position;
+        let settled = self
+            .committed(at)
+            .or(position.map(|next| next.0))
+            .unwrap_or(0);
+        Some((end - settled).max(0))
+    }
+}

@@ -1,0 +1,214 @@
+//! Installs the index template before anything is indexed.
+//!
+//! In the flow: `config` → **`template`** → `consumer`. Idempotent and versioned;
+//! a template of somebody else under the same name is never overwritten.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use log_event::document::IndexPattern;
+use serde_json::Value;
+use service::elasticsearch::{Method, Nodes, Reply, Request};
+
+/// The template as it ships; its pattern is replaced by the operator's.
+const SHIPPED: &str = include_str!("../../deploy/elasticsearch/index-template.json");
+const MANAGED_BY: &str = "logflow";
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The template for an index pattern.
+#[derive(Clone, Debug)]
+pub struct Template {
+    name: String,
+    body: Value,
+}
+
+/// What to do about what Elasticsearch holds under the template's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// There is none, or an older one of ours.
+    Install,
+    /// It is ours, of this version or a newer one.
+    Keep,
+    /// It is not ours.
+    Refuse,
+}
+
+/// Why the template is not installed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// Trying again may help.
+    #[error("index template `{name}`: {reason}")]
+    NotNow {
+        /// The template.
+        name: String,
+        /// What Elasticsearch said.
+        reason: String,
+    },
+    /// Only an operator can help.
+    #[error("{0}")]
+    Never(String),
+}
+
+impl Template {
+    /// The template for the indices of a pattern. Each pattern has a template
+    /// of its own, so that two groups do not fight over one.
+    ///
+    /// # Panics
+    /// If the shipped template is no JSON object, which a test excludes.
+    #[must_use]
+    pub fn new(pattern: &IndexPattern) -> Self {
+        let wildcard = pattern.wildcard();
+        let stem = wildcard.replace('*', "-");
+        let stem = stem
+            .split(['-', '_', '.', '+'])
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("-");
+        let name = if stem == MANAGED_BY {
+            stem
+        } else {
+            format!("{MANAGED_BY}-{stem}")
+        };
+        let mut body: Value = serde_json::from_str(SHIPPED).expect("the shipped template is JSON");
+        body["index_patterns"] = Value::from(vec![wildcard]);
+        Self { name, body }
+    }
+
+    /// Decides from what Elasticsearch holds: the template's `index_template` object, if any.
+    #[must_use]
+    pub fn plan(&self, held: Option<&Value>) -> Plan {
+        let Some(held) = held else {
+            return Plan::Install;
+        };
+        let version = |template: &Value| template["_meta"]["version"].as_u64();
+        if held["_meta"]["managed_by"] != MANAGED_BY {
+            return Plan::Refuse;
+        }
+        let same_indices = held["index_patterns"] == self.body["index_patterns"];
+        if same_indices && version(held) >= version(&self.body) {
+            Plan::Keep
+        } else {
+            Plan::Install
+        }
+    }
+
+    /// Looks, decides, installs.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotNow`] while Elasticsearch is away or refuses for a
+    /// reason outside the template.
+    pub async fn install(&self, nodes: &Nodes) -> Result<Plan, TemplateError> {
+        let path = format!("/_index_template/{}", self.name);
+        let reply = self
+            .exchange(nodes, Request::bare(Method::Get, &path, TIMEOUT))
+            .await?;
+        let held = match reply.status {
+            200 => Some(self.held(&reply)?),
+            404 => None,
+            _ => return Err(self.not_now(&reply)),
+        };
+        let plan = self.plan(held.as_ref());
+        match plan {
+            Plan::Keep => Ok(plan),
+            Plan::Refuse => Err(TemplateError::Never(format!(
+                "Elasticsearch has an index template `{}` that is not logflow's; rename it, choose another --index-pattern, or start with --no-template",
+                self.name
+            ))),
+            Plan::Install => {
+                let body = Bytes::from(self.body.to_string());
+                let reply = self
+                    .exchange(nodes, Request::json(Method::Put, &path, body, TIMEOUT))
+                    .await?;
+                match reply.status {
+                    200 => Ok(plan),
+                    400 => Err(TemplateError::Never(format!(
+                        "Elasticsearch refuses the index template `{}`: {}",
+                        self.name,
+                        text(&reply)
+                    ))),
+                    _ => Err(self.not_now(&reply)),
+                }
+            }
+        }
+    }
+
+    /// The template's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn exchange(&self, nodes: &Nodes, request: Request<'_>) -> Result<Reply, TemplateError> {
+        nodes
+            .send(request)
+            .await
+            .map_err(|error| TemplateError::NotNow {
+                name: self.name.clone(),
+                reason: error.to_string(),
+            })
+    }
+
+    fn held(&self, reply: &Reply) -> Result<Value, TemplateError> {
+        let mut body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let held = body["index_templates"][0]["index_template"].take();
+        if held.is_object() {
+            Ok(held)
+        } else {
+            Err(self.not_now(reply))
+        }
+    }
+
+    fn not_now(&self, reply: &Reply) -> TemplateError {
+        TemplateError::NotNow {
+            name: self.name.clone(),
+            reason: format!("status {}: {}", reply.status, text(reply)),
+        }
+    }
+}
+
+fn text(reply: &Reply) -> String {
+    String::from_utf8_lossy(&reply.body)
+        .chars()
+        .take(500)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn template(pattern: &str) -> Template {
+        Template::new(&pattern.parse().unwrap())
+    }
+
+    #[test]
+    fn each_pattern_has_a_template_of_its_own() {
+        assert_eq!(template("logflow-{date}").name(), "logflow");
+        assert_eq!(template("team-a-{date}").name(), "logflow-team-a");
+        assert_eq!(template("team-{date}-v2").name(), "logflow-team-v2");
+        assert_eq!(
+            template("team-{date}-v2").body["index_patterns"],
+            json!(["team-*-v2"])
+        );
+    }
+
+    #[test]
+    fn installs_what_is_missing_or_older_keeps_its_own_and_refuses_a_foreign_one() {
+        let ours = template("logflow-{date}");
+        let version = ours.body["_meta"]["version"].as_u64().unwrap();
+        let held = |version: u64| json!({"index_patterns": ["logflow-*"], "_meta": {"managed_by": "logflow", "version": version}});
+        assert_eq!(ours.plan(None), Plan::Install);
+        assert_eq!(ours.plan(Some(&held(version - 1))), Plan::Install);
+        assert_eq!(ours.plan(Some(&held(version))), Plan::Keep);
+        assert_eq!(ours.plan(Some(&held(version + 1))), Plan::Keep);
+        assert_eq!(
+            ours.plan(Some(&json!({"index_patterns": ["logflow-*"]}))),
+            Plan::Refuse
+        );
+        assert_eq!(
+            ours.plan(Some(&json!({"_meta": {"managed_by": "somebody"}}))),
+            Plan::Refuse
+        );
+    }
+}
