@@ -1,1 +1,32 @@
 //! HTTP to Kafka: takes log events and acknowledges what the brokers hold.
+//!
+//! In the order in which one request meets the files:
+//!
+//! 1. [`config`]: what the operator set, checked as a whole.
+//! 2. [`server`]: connections in, and the drain at the end.
+//! 3. [`routes`]: the router, its layers, and the walk of one request.
+//! 4. [`client`]: who sent it. [`headers`]: what it says about its body.
+//! 5. [`admission`]: rate limits per client, and the budget of bytes in flight.
+//! 6. [`body`]: reads and inflates, within limits.
+//! 7. [`decode`]: bytes become events, each bad one refused alone.
+//! 8. [`reachability`]: whether Kafka takes records now.
+//! 9. [`produce`]: records out, delivery reports in; [`delivery`] says what each report means.
+//! 10. [`reply`]: what happened becomes a status and a body; [`error`] lists the codes.
+//! 11. [`metrics`]: what operators see.
+//!
+//! Upholds GW-1, GW-2 and GW-3 (docs/guarantees.md).
+
+pub mod config;
+pub mod server;
+pub mod routes;
+pub mod client;
+pub mod headers;
+pub mod admission;
+pub mod body;
+pub mod decode;
+pub mod reachability;
+pub mod delivery;
+pub mod produce;
+pub mod reply;
+pub mod error;
+pub mod metrics;

@@ -1,0 +1,337 @@
+//! Decides which bytes of a body are events, and makes records of them: each
+//! bad event is refused alone, with its position.
+//!
+//! In the flow: `body` → **`decode`** → `produce`. Upholds GW-3.
+//! What a single event must look like is `log_event::event`'s; here it is told
+//! where one begins and ends.
+
+use std::borrow::Cow;
+
+use log_event::event::{EventError, LogEvent};
+use log_event::event_id::{EventId, EventIdMinter};
+use log_event::timestamp::Timestamp;
+use memchr::{memchr_iter, memchr2};
+use serde::de::IgnoredAny;
+
+use crate::error::{Code, Problem};
+
+/// How many refusals a reply lists.
+pub const ERRORS_LISTED_MAX: usize = 100;
+
+/// The events of a body, as sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events<'a> {
+    /// Each without the white space around it.
+    pub slices: Vec<&'a [u8]>,
+    /// How they were told apart.
+    pub form: Form,
+}
+
+/// The form of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One event.
+    Single,
+    /// An array of events.
+    Array,
+    /// One event a line.
+    Lines,
+}
+
+/// Tells the events of a body apart, by its first bytes: `[` is an array; a
+/// body without line breaks, or one that is a single JSON value, is one event;
+/// anything else is one event a line, blank lines aside.
+///
+/// # Errors
+/// A [`Problem`] if there is nothing, if an array cannot be taken apart, or if
+/// there are more than `events_max`.
+pub fn split(body: &[u8], events_max: usize) -> Result<Events<'_>, Problem> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let text = trim(body);
+    let offset = text.as_ptr() as usize - body.as_ptr() as usize;
+    let (slices, form) = match text.first() {
+        None => {
+            return Err(Problem::permanent(
+                Code::EmptyBody,
+                "the body is empty; send a JSON object, an array of objects, or one object a line",
+            ));
+        }
+        Some(b'[') => (split_array(text, offset, events_max)?, Form::Array),
+        Some(_) if is_one_value(text) => (vec![text], Form::Single),
+        Some(_) => (split_lines(text, events_max)?, Form::Lines),
+    };
+    Ok(Events { slices, form })
+}
+
+/// Whether the text is one JSON value, or cannot be anything else.
+fn is_one_value(text: &[u8]) -> bool {
+    if memchr2(b'\n', b'\r', text).is_none() {
+        return true;
+    }
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    matches!(values.next(), Some(Ok(_))) && values.byte_offset() == text.len()
+}
+
+fn split_lines(text: &[u8], events_max: usize) -> Result<Vec<&[u8]>, Problem> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    for end in memchr_iter(b'\n', text).chain(std::iter::once(text.len())) {
+        let line = trim(&text[start..end]);
+        start = end + 1;
+        if !line.is_empty() {
+            add(&mut lines, line, events_max)?;
+        }
+    }
+    Ok(lines)
+}
+
+/// Takes an array apart by its brackets, commas and strings alone, so that an
+/// element which is no valid JSON, or no valid UTF-8, costs no other. `offset`
+/// is where the array starts in the body.
+fn split_array(text: &[u8], offset: usize, events_max: usize) -> Result<Vec<&[u8]>, Problem> {
+    let fault = |at: usize, what: &str| {
+        Problem::permanent(
+            Code::InvalidJson,
+            format!("the array is not JSON: {what} at byte {}", offset + at),
+        )
+    };
+    let mut elements = Vec::new();
+    let mut open = Brackets::default();
+    let mut start = 1;
+    let mut at = 1;
+    loop {
+        match text.get(at) {
+            None => return Err(fault(at, "the body ends inside the array")),
+            Some(b'"') => {
+                at = end_of_string(text, at)
+                    .ok_or_else(|| fault(at, "a string without an end starts"))?;
+            }
+            Some(bracket @ (b'{' | b'[')) => open.push(*bracket == b'{'),
+            Some(bracket @ (b'}' | b']')) if !open.is_empty() => {
+                if !open.pop(*bracket == b'}') {
+                    return Err(fault(at, "a bracket that closes another kind"));
+                }
+            }
+            Some(b'}') => return Err(fault(at, "a `}` without its `{`")),
+            Some(end @ (b',' | b']')) if open.is_empty() => {
+                let element = trim(&text[start..at]);
+                let is_last = *end == b']';
+                let is_empty_array = is_last && elements.is_empty();
+                if !element.is_empty() {
+                    add(&mut elements, element, events_max)?;
+                } else if !is_empty_array {
+                    return Err(fault(at, "an element is missing"));
+                }
+                start = at + 1;
+                if is_last {
+                    break;
+                }
+            }
+            Some(_) => {}
+        }
+        at += 1;
+    }
+    match trim(&text[start..]).is_empty() {
+        true => Ok(elements),
+        false => Err(fault(start, "something follows the array")),
+    }
+}
+
+/// The index of the quote that ends the string which starts at `start`.
+fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+/// The kinds of the brackets that are open, one bit each: a body of nothing
+/// but brackets costs an eighth of itself.
+#[derive(Default)]
+struct Brackets {
+    bits: Vec<u64>,
+    depth: usize,
+}
+
+impl Brackets {
+    fn is_empty(&self) -> bool {
+        self.depth == 0
+    }
+
+    fn push(&mut self, is_object: bool) {
+        let (word, bit) = (self.depth / 64, self.depth % 64);
+        if word == self.bits.len() {
+            self.bits.push(0);
+        }
+        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(is_object) << bit;
+        self.depth += 1;
+    }
+
+    /// Whether the innermost bracket was of this kind; there must be one.
+    fn pop(&mut self, is_object: bool) -> bool {
+        self.depth -= 1;
+        let (word, bit) = (self.depth / 64, self.depth % 64);
+        (self.bits[word] >> bit & 1 == 1) == is_object
+    }
+}
+
+fn add<'a>(events: &mut Vec<&'a [u8]>, event: &'a [u8], max: usize) -> Result<(), Problem> {
+    if events.len() == max {
+        return Err(Problem::permanent(
+            Code::TooManyEvents,
+            format!("a request may hold {max} events; send several smaller ones"),
+        ));
+    }
+    events.push(event);
+    Ok(())
+}
+
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    // JSON's own white space (RFC 8259 §2).
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    while let Some((_, rest)) = bytes.split_first().filter(|(first, _)| is_space(first)) {
+        bytes = rest;
+    }
+    while let Some((_, rest)) = bytes.split_last().filter(|(last, _)| is_space(last)) {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// What is the same for all events of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// When the gateway received it.
+    pub received: Timestamp,
+    /// Its `Idempotency-Key`.
+    pub idempotency_key: Option<&'a str>,
+    /// The longest event, in bytes as sent.
+    pub event_bytes_max: usize,
+}
+
+/// An event that may go to Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its position in the request, from 0.
+    pub position: usize,
+    /// The value.
+    pub json: Cow<'a, [u8]>,
+    /// Who it is.
+    pub id: EventId,
+    /// When it happened.
+    pub event_time: Timestamp,
+}
+
+/// An event that may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its position in the request, from 0.
+    pub position: usize,
+    /// The stable code (docs/formats.md).
+    pub code: &'static str,
+    /// For people.
+    pub reason: String,
+}
+
+/// The refused events of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// The first ones, at most [`ERRORS_LISTED_MAX`].
+    pub listed: Vec<Refusal>,
+    /// How many there are, by code; as many entries as there are codes.
+    pub by_code: Vec<(&'static str, usize)>,
+}
+
+impl Refusals {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_code.iter().map(|(_, count)| count).sum()
+    }
+
+    /// One more. The reason is only made where it is listed.
+    pub fn add(&mut self, position: usize, code: &'static str, reason: impl FnOnce() -> String) {
+        match self.by_code.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, count)) => *count += 1,
+            None => self.by_code.push((code, 1)),
+        }
+        if self.listed.len() < ERRORS_LISTED_MAX {
+            self.listed.push(Refusal {
+                position,
+                code,
+                reason: reason(),
+            });
+        }
+    }
+}
+
+/// The code of an event that is too large, for the gateway or for the brokers.
+pub const EVENT_TOO_LARGE: &str = "event_too_large";
+const INVALID_EVENT_ID: &str = "invalid_event_id";
+
+/// Makes records of a request's events.
+#[must_use]
+pub fn decode<'a>(
+    events: &Events<'a>,
+    request: Request<'_>,
+    minter: &EventIdMinter,
+) -> (Vec<Record<'a>>, Refusals) {
+    let mut records = Vec::with_capacity(events.slices.len());
+    let mut refusals = Refusals::default();
+    for (position, &bytes) in events.slices.iter().enumerate() {
+        if bytes.len() > request.event_bytes_max {
+            refusals.add(position, EVENT_TOO_LARGE, || {
+                format!(
+                    "an event may have {} bytes, this has {}",
+                    request.event_bytes_max,
+                    bytes.len()
+                )
+            });
+            continue;
+        }
+        let nanos_later = i64::try_from(position).unwrap_or(i64::MAX);
+        let event = match LogEvent::decode(bytes, request.received.plus_nanos(nanos_later)) {
+            Ok(event) => event,
+            Err(error) => {
+                refusals.add(position, error.code(), || reason(&error, events.form));
+                continue;
+            }
+        };
+        let id = match (&event.client_id, request.idempotency_key) {
+            (Some(id), _) => EventId::from_client(None, id),
+            (None, Some(key)) => Ok(EventId::from_idempotency_key(None, key, position, bytes)),
+            (None, None) => Ok(minter.mint(request.received)),
+        };
+        match id {
+            Ok(id) => records.push(Record {
+                position,
+                json: event.json,
+                id,
+                event_time: event.event_time,
+            }),
+            Err(error) => {
+                refusals.add(position, INVALID_EVENT_ID, || format!("`eventId`: {error}"))
+            }
+        }
+    }
+    (records, refusals)
+}
+
+fn reason(error: &EventError, form: Form) -> String {
+    match (error, form) {
+        // Half of an object on a line of its own: what a raw line break leaves.
+        (EventError::InvalidJson(what), Form::Lines) if what.starts_with("EOF") => {
+            format!(
+                "{error}; one event stands on one line, a line break inside a string is written \\n"
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What operators see of the gateway: the closed list of its metrics.
+//!
+//! Written by `routes` (requests, events), `body` sizes and `produce`
+//! (deliveries); read at `/metrics`. Labels are closed lists.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, PullingGauge, Registry,
+};
+
+/// Upper bounds of the latency histograms: from a hit in the same rack to the
+/// longest delivery timeout that makes sense.
+const LATENCY_SECONDS: [f64; 15] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+
+/// All metrics of the gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered, by status.
+    pub requests: IntCounterVec,
+    /// `POST /logs` refused as a whole, by code.
+    pub requests_refused: IntCounterVec,
+    /// Events acknowledged by Kafka.
+    pub events_accepted: IntCounter,
+    /// Events refused alone, by code.
+    pub events_refused: IntCounterVec,
+    /// Bytes of bodies as they came in.
+    pub received_bytes: IntCounter,
+    /// Bytes of record values handed to the producer.
+    pub produced_bytes: IntCounter,
+    /// From the head of `POST /logs` to its reply.
+    pub request_duration: Histogram,
+    /// From handing over a request's records to the last acknowledgement.
+    pub kafka_ack_duration: Histogram,
+    /// Records that Kafka did not acknowledge, by cause.
+    pub delivery_failures: IntCounterVec,
+    /// Times the producer was replaced after a fatal error.
+    pub producer_restarts: IntCounter,
+    /// Records between hand-over and report, as librdkafka counts them.
+    pub producer_queue: IntGauge,
+    /// Open connections.
+    pub connections: IntGauge,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    ///
+    /// # Panics
+    /// Never: the names are fixed, valid and different.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        Self {
+            requests: counters(
+                r,
+                "requests_total",
+                "HTTP requests answered, by status.",
+                "status",
+            ),
+            requests_refused: counters(
+                r,
+                "requests_refused_total",
+                "POST /logs refused as a whole, by code.",
+                "code",
+            ),
+            events_accepted: counter(
+                r,
+                "events_accepted_total",
+                "Events that Kafka acknowledged.",
+            ),
+            events_refused: counters(
+                r,
+                "events_refused_total",
+                "Events refused alone, by code.",
+                "code",
+            ),
+            received_bytes: counter(
+                r,
+                "received_bytes_total",
+                "Bytes of request bodies as received, before decompression.",
+            ),
+            produced_bytes: counter(
+                r,
+                "produced_bytes_total",
+                "Bytes of record values handed to the Kafka producer.",
+            ),
+            request_duration: histogram(
+                r,
+                "request_duration_seconds",
+                "From the head of POST /logs to its reply.",
+            ),
+            kafka_ack_duration: histogram(
+                r,
+                "kafka_ack_duration_seconds",
+                "From handing over the records of a request to their last acknowledgement.",
+            ),
+            delivery_failures: counters(
+                r,
+                "kafka_delivery_failures_total",
+                "Records that Kafka did not acknowledge, by cause.",
+                "cause",
+            ),
+            producer_restarts: counter(
+                r,
+                "kafka_producer_restarts_total",
+                "Kafka producers replaced after a fatal error.",
+            ),
+            producer_queue: gauge(
+                r,
+                "kafka_producer_queue_records",
+                "Records handed to the Kafka producer and not reported yet, sampled every second.",
+            ),
+            connections: gauge(r, "open_connections", "Open client connections."),
+            registry,
+        }
+    }
+
+    /// A gauge whose value is asked for when it is read.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn watch(&self, name: &str, help: &str, value: impl Fn() -> f64 + Send + Sync + 'static) {
+        let gauge = PullingGauge::new(full(name), help, Box::new(value));
+        register(&self.registry, gauge);
+    }
+
+    /// For `/metrics`.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
+    /// Seconds of a duration into a histogram.
+    pub fn observe(histogram: &Histogram, duration: Duration) {
+        histogram.observe(duration.as_secs_f64());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn full(name: &str) -> String {
+    format!("ingest_gateway_{name}")
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(full(name), help))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
+    register(
+        registry,
+        IntCounterVec::new(Opts::new(full(name), help), &[label]),
+    )
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(full(name), help))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
+    let options = HistogramOpts::new(full(name), help).buckets(LATENCY_SECONDS.to_vec());
+    register(registry, Histogram::with_opts(options))
+}
+
+fn register<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> M {
+    let metric = metric.expect("the names and labels of metrics are fixed and valid");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("each metric has a name of its own");
+    metric
+}

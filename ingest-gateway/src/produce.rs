@@ -1,0 +1,613 @@
+//! Hands records to Kafka and gathers the delivery reports of each request.
+//!
+//! In the flow: `decode` → **`produce`** → `delivery`. Upholds GW-1.
+//! One shared state per request, and no future per record: a report is an
+//! atomic count, the last one wakes the request. Which error means what is
+//! `delivery`'s, whether to produce at all `reachability`'s.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME};
+use log_event::timestamp::Timestamp;
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
+use service::kafka::{KafkaProperty, client_config};
+use tokio::sync::oneshot;
+
+use crate::admission::Reservation;
+use crate::decode::Record;
+use crate::delivery::{Deliveries, Fate, fate};
+use crate::metrics::Metrics;
+use crate::reachability::Reachability;
+
+/// What a record costs beside its value: librdkafka's bookkeeping and our three
+/// headers, with the longest event id. Counted into the budget.
+pub const RECORD_OVERHEAD_BYTES: usize = 1024;
+/// What a record may need on the wire beside its value.
+const RECORD_FRAMING_BYTES: usize = 4096;
+/// Records that share a batch make at most this; the default of librdkafka is
+/// twice that. See [`fate`] for why this must be well below what topics take.
+const BATCH_BYTES_MAX: &str = "524288";
+/// How often the probe asks, and how long it waits for the answer.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// librdkafka looks for timed out records once a second.
+const REPORT_GRACE: Duration = Duration::from_secs(2);
+
+/// Where to, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// `HOST:PORT` each.
+    pub brokers: Vec<String>,
+    /// All events go here.
+    pub topic: String,
+    /// The operator's own, checked against [`KafkaSettings::fixed`].
+    pub properties: Vec<KafkaProperty>,
+    /// From hand-over to acknowledgement.
+    pub timeout: Duration,
+    /// The longest event as sent.
+    pub event_bytes_max: usize,
+    /// The budget that bounds what is handed over.
+    pub in_flight_bytes_max: usize,
+}
+
+impl KafkaSettings {
+    /// What the guarantees rest on; no operator may change these.
+    #[must_use]
+    pub fn fixed(&self) -> Vec<(&'static str, String)> {
+        // GW-2: the budget is what refuses requests, whole ones. librdkafka's
+        // own bound, which could cut a request in two, lies twice as high,
+        // because it counts a record until its batch of reports is freed.
+        let records = (self.in_flight_bytes_max / RECORD_OVERHEAD_BYTES).max(1) * 2;
+        let kib = (self.in_flight_bytes_max / 1024).max(1) * 2;
+        let at_most = |n: usize| n.min(i32::MAX as usize).to_string();
+        vec![
+            // GW-1.
+            ("enable.idempotence", "true".to_owned()),
+            ("acks", "all".to_owned()),
+            ("queue.buffering.max.messages", at_most(records)),
+            ("queue.buffering.max.kbytes", at_most(kib)),
+            ("message.timeout.ms", self.timeout.as_millis().to_string()),
+        ]
+    }
+
+    /// A property under librdkafka's first name for it, so that an alias can
+    /// neither slip past a check nor compete with our own value.
+    #[must_use]
+    pub fn canonical(property: KafkaProperty) -> KafkaProperty {
+        let key = match property.key.as_str() {
+            "request.required.acks" => "acks",
+            "delivery.timeout.ms" => "message.timeout.ms",
+            "queue.buffering.max.ms" => "linger.ms",
+            "compression.codec" => "compression.type",
+            key => key,
+        };
+        KafkaProperty {
+            key: key.to_owned(),
+            value: property.value,
+        }
+    }
+
+    fn client_config(&self) -> ClientConfig {
+        let record_bytes = (self.event_bytes_max + RECORD_FRAMING_BYTES).max(1_000_000);
+        let record_bytes = record_bytes.to_string();
+        let fixed = self.fixed();
+        let fixed: Vec<(&str, &str)> = fixed
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
+        let needed = [
+            ("client.id", "ingest-gateway"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "0"),
+            ("sticky.partitioning.linger.ms", "10"),
+            ("batch.size", BATCH_BYTES_MAX),
+            ("message.max.bytes", record_bytes.as_str()),
+            // Back within a second or so after an outage, not after ten.
+            ("reconnect.backoff.max.ms", "1000"),
+            ("socket.keepalive.enable", "true"),
+            ("log.connection.close", "false"),
+        ];
+        client_config(&self.brokers, &needed, &self.properties, &fixed)
+    }
+}
+
+/// The way to Kafka.
+#[derive(Debug)]
+pub struct Producer {
+    settings: KafkaSettings,
+    config: ClientConfig,
+    batch_bytes_max: usize,
+    shared: Arc<Shared>,
+    /// Replaced when librdkafka calls an error fatal: it then refuses for ever.
+    current: RwLock<Threaded>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    reachability: Reachability,
+    metrics: Arc<Metrics>,
+}
+
+struct Threaded(ThreadedProducer<Reports>);
+
+impl std::fmt::Debug for Threaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ThreadedProducer")
+    }
+}
+
+impl Producer {
+    /// Starts librdkafka's threads; connects in the background.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the configuration.
+    pub fn new(settings: KafkaSettings, metrics: Arc<Metrics>) -> KafkaResult<Self> {
+        let config = settings.client_config();
+        let batch_bytes_max = config
+            .get("batch.size")
+            .and_then(|bytes| bytes.parse().ok())
+            .unwrap_or(usize::MAX);
+        let shared = Arc::new(Shared {
+            started: Instant::now(),
+            reachability: Reachability::default(),
+            metrics,
+        });
+        let first = start(&config, batch_bytes_max, &shared)?;
+        Ok(Self {
+            settings,
+            config,
+            batch_bytes_max,
+            shared,
+            current: RwLock::new(Threaded(first)),
+        })
+    }
+
+    /// Whether a request may try; see [`Reachability::admits`].
+    #[must_use]
+    pub fn admits(&self) -> bool {
+        self.shared
+            .reachability
+            .admits(self.shared.started.elapsed())
+    }
+
+    /// Why the gateway should get no requests; none means ready.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        self.shared
+            .reachability
+            .reasons(self.shared.started.elapsed())
+    }
+
+    /// Hands over the records of one request. `share` must cover them: it is
+    /// given back when the last of them is reported, also if the client has
+    /// gone away by then.
+    pub fn produce(
+        &self,
+        records: &[Record<'_>],
+        received: Timestamp,
+        share: Reservation,
+    ) -> Delivering {
+        let (wake, done) = oneshot::channel();
+        let state = Arc::new(RequestState {
+            unreported: AtomicUsize::new(records.len() + 1),
+            acknowledged: AtomicUsize::new(0),
+            not_kept: AtomicUsize::new(0),
+            unknown: AtomicUsize::new(0),
+            refused_ids: Mutex::default(),
+            fault: Mutex::default(),
+            wake: Mutex::new(Some(wake)),
+            _share: share,
+        });
+        let mut too_large = Vec::new();
+        let mut large = Vec::new();
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        for (n, record) in records.iter().enumerate() {
+            if record.json.len() > self.batch_bytes_max {
+                large.push((record.position, record.id.as_str().to_owned()));
+            }
+            match self.send(&current.0, record, received, &state) {
+                Ok(()) => {}
+                Err(code) if self.fate(code, record) == Fate::TooLarge => {
+                    too_large.push(record.position);
+                    state.settle(1);
+                }
+                Err(code) => {
+                    // None of the rest is sent: it would only be answered the same.
+                    let rest = records.len() - n;
+                    state.failed(Fate::NotKept, rest, || code.to_string());
+                    state.settle(rest);
+                    self.count_failures(code, rest);
+                    break;
+                }
+            }
+        }
+        drop(current);
+        state.settle(1);
+        Delivering {
+            state,
+            done,
+            started: Instant::now(),
+            timeout: self.settings.timeout + REPORT_GRACE,
+            too_large,
+            large,
+            metrics: Arc::clone(&self.shared.metrics),
+        }
+    }
+
+    fn send(
+        &self,
+        producer: &ThreadedProducer<Reports>,
+        record: &Record<'_>,
+        received: Timestamp,
+        state: &Arc<RequestState>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let time = record.event_time.millis().to_string();
+        let headers = OwnedHeaders::new_with_capacity(3)
+            .insert(Header {
+                key: EVENT_ID,
+                value: Some(record.id.as_str()),
+            })
+            .insert(Header {
+                key: EVENT_TIME,
+                value: Some(&time),
+            })
+            .insert(Header {
+                key: DIALECT,
+                value: Some("json"),
+            });
+        let sent = producer.send(
+            BaseRecord::<(), [u8], _>::with_opaque_to(&self.settings.topic, Arc::clone(state))
+                .payload(&record.json)
+                .timestamp(received.millis())
+                .headers(headers),
+        );
+        match sent {
+            Ok(()) => {
+                self.shared
+                    .metrics
+                    .produced_bytes
+                    .inc_by(record.json.len() as u64);
+                Ok(())
+            }
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        }
+    }
+
+    fn fate(&self, code: RDKafkaErrorCode, record: &Record<'_>) -> Fate {
+        fate(code, record.json.len(), self.batch_bytes_max)
+    }
+
+    fn count_failures(&self, code: RDKafkaErrorCode, records: usize) {
+        let metrics = &self.shared.metrics;
+        metrics
+            .delivery_failures
+            .with_label_values(&[cause(code)])
+            .inc_by(records as u64);
+    }
+
+    /// Waits until all that was handed over is reported, or the time is up.
+    ///
+    /// # Errors
+    /// If something is left.
+    pub fn flush(&self, timeout: Duration) -> KafkaResult<()> {
+        self.current().flush(timeout)
+    }
+
+    fn current(&self) -> ThreadedProducer<Reports> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .clone()
+    }
+
+    /// Looks once after Kafka and the producer.
+    fn probe(&self) {
+        let producer = self.current();
+        let client = producer.client();
+        self.shared
+            .metrics
+            .producer_queue
+            .set(producer.in_flight_count().into());
+        if let Some((code, reason)) = client.fatal_error() {
+            tracing::error!(%code, reason, "the Kafka producer failed for good and is replaced");
+            self.replace();
+            return;
+        }
+        let was_ready = self.reasons().is_empty();
+        let topic = self.settings.topic.as_str();
+        match client.fetch_metadata(Some(topic), PROBE_TIMEOUT) {
+            Ok(metadata) => {
+                let error = metadata.topics().iter().find_map(|topic| topic.error());
+                let fault = error.map(|code| {
+                    format!(
+                        "topic `{topic}`: {}",
+                        KafkaError::MetadataFetch(code.into())
+                    )
+                });
+                self.shared.reachability.probe_answered(fault);
+            }
+            Err(error) => {
+                let now = self.shared.started.elapsed();
+                self.shared
+                    .reachability
+                    .probe_failed(now, error.to_string());
+            }
+        }
+        let reasons = self.reasons();
+        match (was_ready, reasons.is_empty()) {
+            (false, true) => tracing::info!(topic, "Kafka is reachable"),
+            (true, false) => tracing::warn!(
+                topic,
+                reasons = reasons.join("; "),
+                "Kafka is not reachable"
+            ),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn replace(&self) {
+        match start(&self.config, self.batch_bytes_max, &self.shared) {
+            Ok(fresh) => {
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                let dead = std::mem::replace(&mut *current, Threaded(fresh));
+                drop(current);
+                self.shared.metrics.producer_restarts.inc();
+                // Reports everything that it still held as failed.
+                drop(dead);
+            }
+            Err(error) => tracing::error!(%error, "no new Kafka producer; trying again"),
+        }
+    }
+}
+
+fn start(
+    config: &ClientConfig,
+    batch_bytes_max: usize,
+    shared: &Arc<Shared>,
+) -> KafkaResult<ThreadedProducer<Reports>> {
+    config.create_with_context(Reports {
+        batch_bytes_max,
+        shared: Arc::clone(shared),
+    })
+}
+
+/// Looks after Kafka once a second, on a thread of its own, because librdkafka
+/// makes its caller wait.
+#[derive(Debug)]
+pub struct Probe {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Probe {
+    /// Starts at once.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(producer: Arc<Producer>) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("kafka-probe".to_owned())
+            .spawn(move || {
+                loop {
+                    producer.probe();
+                    if stopped.recv_timeout(PROBE_INTERVAL) != Err(mpsc::RecvTimeoutError::Timeout)
+                    {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the thread, within the probe's own timeout.
+    pub fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the Kafka probe panicked");
+        }
+    }
+}
+
+/// What the delivery reports of one request add up to.
+#[derive(Debug)]
+struct RequestState {
+    /// Records without a report, and one for the hand-over itself.
+    unreported: AtomicUsize,
+    acknowledged: AtomicUsize,
+    not_kept: AtomicUsize,
+    unknown: AtomicUsize,
+    /// The ids of records that the brokers found too large.
+    refused_ids: Mutex<Vec<String>>,
+    fault: Mutex<Option<String>>,
+    wake: Mutex<Option<oneshot::Sender<()>>>,
+    /// GW-2: held until the last report, whatever became of the client.
+    _share: Reservation,
+}
+
+impl RequestState {
+    fn failed(&self, fate: Fate, records: usize, fault: impl FnOnce() -> String) {
+        let count = match fate {
+            Fate::NotKept => &self.not_kept,
+            Fate::Unknown | Fate::Acknowledged | Fate::TooLarge => &self.unknown,
+        };
+        count.fetch_add(records, Ordering::Relaxed);
+        let mut text = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        text.get_or_insert_with(fault);
+    }
+
+    /// That many more are reported. The last one sees all counts before it.
+    fn settle(&self, records: usize) {
+        if self.unreported.fetch_sub(records, Ordering::AcqRel) == records {
+            let wake = self
+                .wake
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            // A client that went away no longer listens.
+            wake.map(|wake| wake.send(()));
+        }
+    }
+}
+
+/// A request whose records are on their way.
+#[derive(Debug)]
+pub struct Delivering {
+    state: Arc<RequestState>,
+    done: oneshot::Receiver<()>,
+    started: Instant,
+    timeout: Duration,
+    too_large: Vec<usize>,
+    large: Vec<(usize, String)>,
+    metrics: Arc<Metrics>,
+}
+
+impl Delivering {
+    /// What became of them; within the delivery timeout and a moment.
+    pub async fn finished(self) -> Deliveries {
+        let Self {
+            state,
+            done,
+            started,
+            timeout,
+            mut too_large,
+            large,
+            metrics,
+        } = self;
+        let in_time = tokio::time::timeout(timeout, done).await.is_ok();
+        let refused = std::mem::take(
+            &mut *state
+                .refused_ids
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for id in &refused {
+            let known = large
+                .iter()
+                .find(|(position, large)| large == id && !too_large.contains(position));
+            too_large.extend(known.map(|(position, _)| *position));
+        }
+        too_large.sort_unstable();
+        let late = if in_time {
+            0
+        } else {
+            state.unreported.load(Ordering::Acquire)
+        };
+        let unknown = state.unknown.load(Ordering::Relaxed) + late;
+        let deliveries = Deliveries {
+            acknowledged: state.acknowledged.load(Ordering::Relaxed),
+            too_large,
+            not_kept: state.not_kept.load(Ordering::Relaxed),
+            unknown,
+            fault: state
+                .fault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        };
+        if deliveries.not_kept + deliveries.unknown == 0 {
+            Metrics::observe(&metrics.kafka_ack_duration, started.elapsed());
+        }
+        deliveries
+    }
+}
+
+/// Receives what librdkafka reports.
+struct Reports {
+    batch_bytes_max: usize,
+    shared: Arc<Shared>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A broker that is away is told once by the probe, not with every try.
+        let is_quiet = matches!(
+            level,
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug
+        );
+        if is_quiet || matches!(facility, "FAIL" | "ERROR") {
+            tracing::debug!(target: "librdkafka", facility, "{message}");
+        } else {
+            tracing::warn!(target: "librdkafka", facility, "{message}");
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<RequestState>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, state: Arc<RequestState>) {
+        let now = self.shared.started.elapsed();
+        match result {
+            Ok(_) => {
+                state.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.shared.reachability.delivered(now);
+            }
+            Err((error, message)) => {
+                let code = error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown);
+                let failures = &self.shared.metrics.delivery_failures;
+                failures.with_label_values(&[cause(code)]).inc();
+                match fate(code, message.payload_len(), self.batch_bytes_max) {
+                    Fate::TooLarge => {
+                        let id = message.headers().and_then(|headers| {
+                            let id = headers.iter().find(|header| header.key == EVENT_ID)?;
+                            Some(String::from_utf8_lossy(id.value?).into_owned())
+                        });
+                        state
+                            .refused_ids
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .extend(id);
+                    }
+                    failed => {
+                        state.failed(failed, 1, || code.to_string());
+                        self.shared
+                            .reachability
+                            .delivery_failed(now, || code.to_string());
+                    }
+                }
+            }
+        }
+        state.settle(1);
+    }
+}
+
+/// The causes that operators act on differently.
+fn cause(code: RDKafkaErrorCode) -> &'static str {
+    match code {
+        RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut => "timeout",
+        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => {
+            "too_large"
+        }
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed
+        | RDKafkaErrorCode::SaslAuthenticationFailed
+        | RDKafkaErrorCode::Authentication => "not_authorized",
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition
+        | RDKafkaErrorCode::InvalidTopic => "no_topic",
+        RDKafkaErrorCode::NotEnoughReplicas | RDKafkaErrorCode::NotEnoughReplicasAfterAppend => {
+            "not_enough_replicas"
+        }
+        RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => "purged",
+        _ => "other",
+    }
+}
