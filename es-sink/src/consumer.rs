@@ -17,17 +17,18 @@ use es_sink_core::bulk_request::Record;
 use es_sink_core::sink::{BulkId, Command, DeadLetterId, Input, Sink};
 use log_event::offset::{NextOffset, Offset};
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use service::elasticsearch::Nodes;
 use service::kafka::client_config;
 use service::shutdown::Shutdown;
 use tokio::runtime::Handle;
 
 use crate::bulk::BulkSender;
+use crate::committer::{self, CommitOrder};
 use crate::config::{Config, FIXED_CONSUMER_PROPERTIES};
 use crate::dead_letter_topic::DeadLetterTopic;
 use crate::metrics::Metrics;
@@ -53,6 +54,13 @@ pub enum Reply {
         bulk: BulkId,
         /// Status and body.
         reply: Result<(u16, Bytes), String>,
+    },
+    /// The coordinator's word on a commit.
+    Commit {
+        /// Which one.
+        number: u64,
+        /// Why not.
+        result: Result<(), String>,
     },
     /// A dead letter's delivery.
     DeadLetter {
@@ -88,7 +96,15 @@ pub struct Surroundings {
 pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     let shutdown = surroundings.shutdown.clone();
     let board = Arc::clone(&surroundings.board);
-    let engine = Engine::new(config, surroundings)?;
+    let (replies_to_us, replies) = channel();
+    let (commits, orders) = channel();
+    let engine = Engine::new(
+        config,
+        surroundings,
+        replies_to_us.clone(),
+        replies,
+        commits,
+    )?;
     let consumer = subscribe(
         config,
         Link {
@@ -96,40 +112,38 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
             board: Arc::clone(&board),
         },
     )?;
+    let committer = committer::start(Arc::clone(&consumer), orders, replies_to_us)
+        .context("starting the committer thread")?;
     let mut draining = false;
-    loop {
+    let committed = loop {
         if shutdown.is_requested() && !draining {
             draining = true;
             board.drain();
             consumer.context().engine().shutdown(&consumer);
         }
-        match turn(&consumer)? {
-            Turn::GoOn => {}
-            Turn::End { committed: true } => break,
-            Turn::End { committed: false } => {
-                // Closing would wait for a coordinator that does not answer
-                // (librdkafka 2.12 may even crash on it); the next start repeats
-                // what was not committed, to the same documents (EO-3).
-                tracing::warn!(
-                    "Kafka did not confirm the last commit; ending without leaving the group"
-                );
-                std::process::exit(0);
-            }
+        if let Some(committed) = turn(&consumer)? {
+            break committed;
         }
+    };
+    if !committed {
+        // Closing would wait for a coordinator that does not answer (librdkafka
+        // 2.12 may even crash on it); the next start repeats what was not
+        // committed, to the same documents (EO-3).
+        tracing::warn!("Kafka did not confirm the last commit; ending without leaving the group");
+        std::process::exit(0);
+    }
+    consumer.context().engine().end_commits();
+    if committer.join().is_err() {
+        tracing::warn!("the committer thread panicked");
     }
     drop(consumer);
     tracing::info!("drained, committed, left the group");
     Ok(())
 }
 
-/// How a turn of the loop ended.
-enum Turn {
-    GoOn,
-    End { committed: bool },
-}
-
-/// Takes records until there is something else to do, or nothing at all.
-fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Turn> {
+/// Takes records until there is something else to do, or nothing at all. At the
+/// end of a shutdown, whether Kafka confirmed the last commit.
+fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<bool>> {
     for _ in 0..RECORDS_PER_TURN {
         if !consumer.context().engine().takes_records() {
             break;
@@ -139,11 +153,11 @@ fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Turn> {
             None => break,
         }
     }
-    let (end, pause) = consumer.context().engine().service(consumer);
-    if let Some(committed) = end {
-        return Ok(Turn::End { committed });
+    let (committed, sleep) = consumer.context().engine().service(consumer);
+    if committed.is_some() {
+        return Ok(committed);
     }
-    match pause {
+    match sleep {
         Sleep::Polling(longest) => {
             if let Some(polled) = consumer.poll(longest) {
                 consumer.context().engine().polled(polled)?;
@@ -151,10 +165,10 @@ fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Turn> {
         }
         Sleep::AwaitingReplies(longest) => consumer.context().engine().await_reply(longest),
     }
-    Ok(Turn::GoOn)
+    Ok(None)
 }
 
-fn subscribe(config: &Config, link: Link) -> anyhow::Result<BaseConsumer<Link>> {
+fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Link>>> {
     let fetch_ahead = config.fetch_ahead_kib.to_string();
     // One fetch may bring this much per broker; compressed, so several times that once unpacked.
     let fetch_bytes = (config.fetch_ahead_kib * 1024 / 4)
@@ -188,7 +202,7 @@ fn subscribe(config: &Config, link: Link) -> anyhow::Result<BaseConsumer<Link>> 
         .context("librdkafka refuses the configuration")?;
     let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).context("subscribing")?;
-    Ok(consumer)
+    Ok(Arc::new(consumer))
 }
 
 /// librdkafka's callbacks. They run inside `poll`, on the consumer thread, so
@@ -276,17 +290,6 @@ impl ConsumerContext for Link {
             }
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let of_one = offsets
-            .elements()
-            .iter()
-            .find_map(|element| element.error().err());
-        let result = result.and(of_one.map_or(Ok(()), Err));
-        self.engine().handle(Input::CommitReply(
-            result.map_err(|error| error.to_string()),
-        ));
-    }
 }
 
 /// The machine with everything that it commands.
@@ -295,14 +298,19 @@ struct Engine {
     bulks: BulkSender,
     dead_letters: DeadLetterTopic,
     replies: Receiver<Reply>,
+    /// None once the process ends.
+    commits: Option<Sender<CommitOrder>>,
+    commits_ordered: u64,
+    /// The last commit for partitions that are given back, until it is confirmed or refused.
+    releasing: Option<u64>,
+    /// Whether the last such commit was confirmed.
+    released: bool,
     board: Arc<StatusBoard>,
     metrics: Arc<Metrics>,
     started: Instant,
     published_at: Duration,
     /// Until when the last commit is waited for, once all is drained.
     ending: Option<Duration>,
-    /// Whether the last commit went through, once that is known.
-    last_commit: Option<bool>,
 }
 
 /// How to wait for the next thing to happen.
@@ -314,8 +322,13 @@ enum Sleep {
 }
 
 impl Engine {
-    fn new(config: &Config, surroundings: Surroundings) -> anyhow::Result<Self> {
-        let (sender, replies): (Sender<Reply>, _) = channel();
+    fn new(
+        config: &Config,
+        surroundings: Surroundings,
+        replies_to_us: Sender<Reply>,
+        replies: Receiver<Reply>,
+        commits: Sender<CommitOrder>,
+    ) -> anyhow::Result<Self> {
         let Surroundings {
             nodes,
             runtime,
@@ -331,14 +344,14 @@ impl Engine {
                 nodes,
                 runtime,
                 config.bulk_timeout,
-                sender.clone(),
+                replies_to_us.clone(),
                 Arc::clone(&metrics),
             ),
             dead_letters: DeadLetterTopic::new(
                 &config.brokers,
                 &config.dead_letter_topic,
                 &config.kafka_properties,
-                sender,
+                replies_to_us,
             )
             .context("librdkafka refuses the configuration of the dead-letter producer")?,
             replies,
@@ -347,7 +360,10 @@ impl Engine {
             started,
             published_at: Duration::ZERO,
             ending: None,
-            last_commit: None,
+            commits: Some(commits),
+            commits_ordered: 0,
+            releasing: None,
+            released: true,
         })
     }
 
@@ -356,11 +372,6 @@ impl Engine {
     }
 
     fn handle(&mut self, input: Input<'_>) {
-        if let Input::CommitReply(result) = &input {
-            if self.ending.is_some() {
-                self.last_commit = Some(result.is_ok());
-            }
-        }
         self.sink.handle(self.now(), input);
     }
 
@@ -417,8 +428,6 @@ impl Engine {
         let now = self.now();
         while let Some(command) = self.sink.poll_command(now) {
             match command {
-                // Outside a rebalance this is the shutdown: it goes on polling for the reply.
-                Command::Release(offsets) => self.release(consumer, &offsets, CommitMode::Async),
                 Command::Exit => self.ending = Some(now + LAST_COMMIT_MAX),
                 other => self.carry_out(consumer, other),
             }
@@ -429,7 +438,10 @@ impl Engine {
 
     fn end(&self, now: Duration) -> Option<bool> {
         let until = self.ending?;
-        self.last_commit.or_else(|| (now >= until).then_some(false))
+        match self.releasing {
+            None => Some(self.released),
+            Some(_) => (now >= until).then_some(false),
+        }
     }
 
     fn sleep(&self, now: Duration) -> Sleep {
@@ -470,6 +482,16 @@ impl Engine {
                 self.handle(Input::BulkReply { bulk, reply });
                 self.observe_freshness();
             }
+            Reply::Commit { number, result } => {
+                if self.releasing == Some(number) {
+                    self.releasing = None;
+                    self.released = result.is_ok();
+                }
+                if let Err(error) = &result {
+                    tracing::warn!(error, "a commit failed; it is repeated with the next one");
+                }
+                self.handle(Input::CommitReply(result));
+            }
             Reply::DeadLetter { id, result } => self.handle(Input::DeadLetterReply { id, result }),
         }
     }
@@ -478,11 +500,7 @@ impl Engine {
         match command {
             Command::SendBulk { bulk, body } => self.bulks.send(bulk, body),
             Command::SendDeadLetter { id, letter } => self.dead_letters.send(id, &letter),
-            Command::Commit(offsets) => {
-                if let Err(error) = commit(consumer, &offsets, CommitMode::Async) {
-                    self.handle(Input::CommitReply(Err(error.to_string())));
-                }
-            }
+            Command::Commit(offsets) => self.commit(offsets),
             Command::Pause => {
                 tracing::info!("reading pauses: as much is held as may be");
                 log_error(
@@ -499,39 +517,51 @@ impl Engine {
                         .and_then(|list| consumer.resume(&list)),
                 );
             }
-            Command::Release(offsets) => self.release(consumer, &offsets, CommitMode::Sync),
+            Command::Release(offsets) if offsets.is_empty() => {}
+            Command::Release(offsets) => {
+                self.commit(offsets);
+                self.releasing = Some(self.commits_ordered);
+            }
             Command::Exit => {}
         }
     }
 
-    /// The last commit for partitions that are given back.
-    fn release(
-        &mut self,
-        consumer: &BaseConsumer<Link>,
-        offsets: &[(TopicPartition, NextOffset)],
-        mode: CommitMode,
-    ) {
-        self.last_commit = match (commit(consumer, offsets, mode), mode) {
-            (Ok(true), CommitMode::Async) => None,
-            (Ok(_), _) => Some(true),
-            (Err(error), _) => {
-                tracing::warn!(%error, "the last commit failed; its records will be read again");
-                Some(false)
-            }
+    fn commit(&mut self, offsets: Vec<(TopicPartition, NextOffset)>) {
+        self.commits_ordered += 1;
+        let order = CommitOrder {
+            number: self.commits_ordered,
+            offsets,
         };
+        if self
+            .commits
+            .as_ref()
+            .is_none_or(|commits| commits.send(order).is_err())
+        {
+            self.handle(Input::CommitReply(Err(
+                "the committer thread is gone".to_owned()
+            )));
+        }
+    }
+
+    fn end_commits(&mut self) {
+        self.commits = None;
     }
 
     /// Within a rebalance: everything goes on but reading, until the partitions
-    /// that are to be given back are drained or their time is over.
+    /// that are to be given back are drained or their time is over, and what
+    /// they came to is committed.
     fn drain_for_rebalance(&mut self, consumer: &BaseConsumer<Link>) {
+        let mut commit_until = None;
         loop {
             let now = self.now();
             while let Some(command) = self.sink.poll_command(now) {
-                let released = matches!(command, Command::Release(_));
-                self.carry_out(consumer, command);
-                if released {
-                    return;
+                if matches!(command, Command::Release(_)) {
+                    commit_until = Some(now + LAST_COMMIT_MAX);
                 }
+                self.carry_out(consumer, command);
+            }
+            if commit_until.is_some_and(|until| self.releasing.is_none() || now >= until) {
+                return;
             }
             let wait = self.sink.next_deadline(now).saturating_sub(now);
             self.await_reply(wait.clamp(Duration::from_millis(1), SLEEP_MAX));
@@ -563,22 +593,6 @@ impl Engine {
             .update(self.sink.counters(), &status, &self.board);
         self.board.publish(status);
     }
-}
-
-/// Whether anything was to be committed.
-fn commit(
-    consumer: &BaseConsumer<Link>,
-    offsets: &[(TopicPartition, NextOffset)],
-    mode: CommitMode,
-) -> KafkaResult<bool> {
-    if offsets.is_empty() {
-        return Ok(false);
-    }
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (at, next) in offsets {
-        list.add_partition_offset(&at.topic, at.partition, ListOffset::Offset(next.0))?;
-    }
-    consumer.commit(&list, mode).map(|()| true)
 }
 
 fn named(list: &TopicPartitionList) -> Vec<TopicPartition> {

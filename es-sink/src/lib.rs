@@ -8,12 +8,14 @@
 //!    the pure machine in `es-sink-core` and does what that commands.
 //! 4. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
 //! 5. [`dead_letter_topic`]: keeps what can never be indexed.
-//! 6. [`status`] and [`metrics`]: what people and alerts see of all this.
+//! 6. [`committer`]: tells Kafka how far all of this has come.
+//! 7. [`status`] and [`metrics`]: what people and alerts see of all this.
 
 pub mod config;
 pub mod template;
 pub mod consumer;
 pub mod bulk;
 pub mod dead_letter_topic;
+pub mod committer;
 pub mod status;
 pub mod metrics;

@@ -67,11 +67,10 @@ impl Assignment {
 
     /// Takes note of a record.
     fn track(&mut self, offset: Offset) -> InFlight {
-        if self
-            .committed
-            .is_some_and(|committed| NextOffset::from(offset) < committed)
-        {
-            // The log went back, so what is committed belongs to a log that is gone.
+        let passed = |next: Option<NextOffset>| next.is_some_and(|next| next > offset.into());
+        if passed(self.committed) || passed(self.committing) {
+            // The log went back, so what is committed, or is about to be,
+            // belongs to a log that is gone.
             self.committed = None;
             self.committing = None;
         }
@@ -85,6 +84,8 @@ pub struct Assignments {
     /// A slot is reused; its epoch tells its owners apart.
     slots: Vec<Option<Assignment>>,
     epochs: u32,
+    /// Records that the trackers remember.
+    n_remembered: usize,
     /// The slot of the record before: records come in runs of one partition.
     last: usize,
 }
@@ -115,7 +116,9 @@ impl Assignments {
             .slots
             .iter_mut()
             .find(|slot| slot.as_ref().is_some_and(|a| a.at == *at));
-        slot.and_then(Option::take)
+        let ended = slot.and_then(Option::take)?;
+        self.n_remembered -= ended.tracker.n_remembered();
+        Some(ended)
     }
 
     /// The partition's assignment.
@@ -142,6 +145,7 @@ impl Assignments {
             return None;
         }
         let record = assignment.track(offset);
+        self.n_remembered += 1;
         let slot = u32::try_from(slot).expect("a consumer has fewer than 2³² partitions");
         Some(Ticket {
             slot,
@@ -172,8 +176,17 @@ impl Assignments {
             .get_mut(ticket.slot as usize)
             .and_then(Option::as_mut);
         if let Some(assignment) = assignment.filter(|assignment| assignment.epoch == ticket.epoch) {
+            let before = assignment.tracker.n_remembered();
             assignment.tracker.resolve(ticket.record);
+            self.n_remembered -= before - assignment.tracker.n_remembered();
         }
+    }
+
+    /// What the trackers hold in memory, about: behind one record that is held,
+    /// all that are resolved after it are remembered.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        self.n_remembered * OffsetTracker::BYTES_PER_RECORD
     }
 
     fn slot_of(&mut self, topic: &str, partition: i32) -> Option<usize> {

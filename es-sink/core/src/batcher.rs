@@ -19,8 +19,9 @@ pub struct BulkLimits {
     pub linger: Duration,
 }
 
-/// Room for the action line of a document: index, id and frame.
-const ACTION_BYTES_MAX: usize = 1024;
+/// Room for the action line of a document: an id of 512 bytes, each of which
+/// may need six in JSON, an index name of 255, and the frame.
+const ACTION_BYTES_MAX: usize = 512 * 6 + 255 + 64;
 
 /// The request that is being built.
 #[derive(Debug)]

@@ -193,7 +193,11 @@ impl BulkRequest {
 
     /// Ends the building.
     #[must_use]
-    pub fn seal(self) -> SealedRequest {
+    pub fn seal(mut self) -> SealedRequest {
+        // A small request may wait for long; it does not keep room for a large one.
+        if self.body.len() < self.body.capacity() / 2 {
+            self.body.shrink_to_fit();
+        }
         SealedRequest {
             body: Bytes::from(self.body),
             items: self.items,
@@ -240,21 +244,20 @@ impl SealedRequest {
     }
 
     /// Settles some of the items and sorts the others into new requests, with
-    /// the same bytes in the same order. `sort` gives a ticket back with the
+    /// the same bytes in the same order. `sort` gives an item back with the
     /// number of its group, or keeps it.
     #[must_use]
     pub fn regroup<const GROUPS: usize>(
         self,
-        mut sort: impl FnMut(usize, Ticket) -> Option<(usize, Ticket)>,
+        mut sort: impl FnMut(usize, Item) -> Option<(usize, Item)>,
     ) -> [Option<Self>; GROUPS] {
         let mut groups: [BulkRequest; GROUPS] = std::array::from_fn(|_| BulkRequest::default());
-        let ends: Vec<(usize, usize)> = (0..self.items.len())
-            .map(|index| (self.body_end(index), self.envelope_end(index)))
-            .collect();
-        for ((index, item), (body_end, envelope_end)) in
-            self.items.into_iter().enumerate().zip(ends)
-        {
-            let Some((group, ticket)) = sort(index, item.ticket) else {
+        let mut items = self.items.into_iter().enumerate().peekable();
+        while let Some((index, item)) = items.next() {
+            let next = items.peek().map(|(_, next)| next);
+            let body_end = next.map_or(self.body.len(), |next| next.start as usize);
+            let envelope_end = next.map_or(self.envelopes.len(), |next| next.envelope as usize);
+            let Some((group, item)) = sort(index, item) else {
                 continue;
             };
             let kept = &mut groups[group];
@@ -266,7 +269,6 @@ impl SealedRequest {
             kept.envelopes
                 .extend_from_slice(&self.envelopes[item.envelope as usize..envelope_end]);
             kept.items.push(Item {
-                ticket,
                 start,
                 source,
                 envelope,
@@ -274,6 +276,23 @@ impl SealedRequest {
             });
         }
         groups.map(|group| (group.n_items() > 0).then(|| group.seal()))
+    }
+
+    /// Takes the items of another request in, behind its own.
+    pub fn append(&mut self, other: Self) {
+        let start = position(&self.body);
+        let envelope = position(&self.envelopes);
+        // Without a copy, unless an earlier try still holds the body.
+        let mut body = Vec::from(std::mem::take(&mut self.body));
+        body.extend_from_slice(&other.body);
+        self.body = Bytes::from(body);
+        self.envelopes.extend_from_slice(&other.envelopes);
+        self.items.extend(other.items.into_iter().map(|item| Item {
+            start: start + item.start,
+            source: start + item.source,
+            envelope: envelope + item.envelope,
+            ..item
+        }));
     }
 
     fn body_end(&self, index: usize) -> usize {

@@ -15,6 +15,9 @@ use crate::dead_letter::Rejection;
 /// The part of a bulk reply that is judged; ask for no more (`filter_path`).
 pub const FILTER_PATH: &str = "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by.type,items.*.error.caused_by.reason";
 
+/// The longest reason that is kept of one error.
+const REASON_BYTES_MAX: usize = 2_000;
+
 /// Why something is tried again soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RetryCause {
@@ -37,7 +40,7 @@ pub enum HoldCause {
     Unauthorized,
     /// 403: a missing privilege.
     Forbidden,
-    /// 403: an index is read-only or a disk is full.
+    /// 403 or 429: an index is read-only or a disk is full.
     IndexBlocked,
     /// 404: the index is missing and may not be created.
     IndexMissing,
@@ -120,8 +123,14 @@ pub fn judge(status: u16, body: &[u8], n_items: usize) -> RequestVerdict {
         200 => judge_items(body, n_items),
         400 => {
             let error = error();
-            let alone = judge_refused(&error);
-            RequestVerdict::Split(alone)
+            match judge_refused(&error) {
+                // It finds fault with the request, not with one of its items,
+                // so that no half of it fares better.
+                ItemVerdict::Hold(cause, why) if error.kind == ILLEGAL_ARGUMENT => {
+                    RequestVerdict::Hold(cause, why)
+                }
+                alone => RequestVerdict::Split(alone),
+            }
         }
         401 => RequestVerdict::Hold(HoldCause::Unauthorized, error().text(status)),
         403 => {
@@ -209,17 +218,27 @@ impl RequestError {
     }
 
     fn reason(&self) -> String {
-        let reason = self.reason.as_deref().unwrap_or("no reason given");
+        let reason = self
+            .reason
+            .as_deref()
+            .filter(|reason| !reason.is_empty())
+            .unwrap_or("no reason given");
+        let reason = clipped(reason);
         match &self.caused_by {
             Some(CausedBy {
                 kind,
                 reason: Some(cause),
             }) => {
-                format!("{reason}; caused by {kind}: {cause}")
+                format!("{reason}; caused by {kind}: {}", clipped(cause))
             }
             _ => reason.to_owned(),
         }
     }
+}
+
+/// Elasticsearch quotes the value that it refuses, however long it is.
+fn clipped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(REASON_BYTES_MAX)]
 }
 
 impl ItemReply<'_> {
@@ -233,6 +252,10 @@ impl ItemReply<'_> {
             400 => judge_refused(&error),
             401 => ItemVerdict::Hold(HoldCause::Unauthorized, text()),
             403 => ItemVerdict::Hold(forbidden(&error.kind), text()),
+            // A disk is full: this is how Elasticsearch makes an index read-only by itself.
+            429 if error.kind == CLUSTER_BLOCK => {
+                ItemVerdict::Hold(HoldCause::IndexBlocked, text())
+            }
             404 => ItemVerdict::Hold(HoldCause::IndexMissing, text()),
             408 | 409 => ItemVerdict::Retry(RetryCause::Conflict, text()),
             429 => ItemVerdict::Retry(RetryCause::Overloaded, text()),
@@ -242,49 +265,68 @@ impl ItemReply<'_> {
     }
 }
 
+const CLUSTER_BLOCK: &str = "cluster_block_exception";
+const ILLEGAL_ARGUMENT: &str = "illegal_argument_exception";
+
 fn forbidden(kind: &str) -> HoldCause {
     match kind {
-        "cluster_block_exception" => HoldCause::IndexBlocked,
+        CLUSTER_BLOCK => HoldCause::IndexBlocked,
         _ => HoldCause::Forbidden,
     }
 }
 
-/// A 400. The types in the first arm say that the document itself is at fault,
-/// whatever the cluster looks like (each was provoked on 8.19, see the tests).
+/// A 400. Rejected is only what says that the document itself is at fault,
+/// whatever the cluster looks like; replies of Elasticsearch 8.19 to each are in
+/// `testdata`, and `mapper_parsing_exception` is what versions before 8.7 and
+/// OpenSearch say instead of `document_parsing_exception`.
 fn judge_refused(error: &RequestError) -> ItemVerdict {
-    match error.kind.as_str() {
+    let reject = match error.kind.as_str() {
         "document_parsing_exception"
-        | "mapper_parsing_exception"
         | "strict_dynamic_mapping_exception"
         | "not_x_content_exception"
         | "x_content_parse_exception"
-        | "parsing_exception"
-        | "parse_exception"
-        | "json_parse_exception" => ItemVerdict::Reject(Rejection {
+        | "json_parse_exception" => true,
+        "mapper_parsing_exception" => !concerns_a_template(error),
+        ILLEGAL_ARGUMENT => concerns_the_document(error),
+        _ => false,
+    };
+    if reject {
+        return ItemVerdict::Reject(Rejection {
             kind: error.kind.clone(),
             reason: error.reason(),
-        }),
-        // A document that does not fit the mapping, unless it never reached one.
-        "illegal_argument_exception" if !concerns_a_pipeline(error) => {
-            ItemVerdict::Reject(Rejection {
-                kind: error.kind.clone(),
-                reason: error.reason(),
-            })
-        }
-        "index_closed_exception" => ItemVerdict::Hold(HoldCause::IndexClosed, error.text(400)),
-        "validation_exception" => ItemVerdict::Hold(HoldCause::LimitReached, error.text(400)),
-        _ => ItemVerdict::Hold(HoldCause::Unexplained, error.text(400)),
+        });
     }
+    let cause = match error.kind.as_str() {
+        "index_closed_exception" => HoldCause::IndexClosed,
+        "validation_exception" => HoldCause::LimitReached,
+        _ => HoldCause::Unexplained,
+    };
+    ItemVerdict::Hold(cause, error.text(400))
 }
 
-/// `illegal_argument_exception` is also what a missing ingest pipeline gives.
-/// That is the operator's to mend and no document's fault; the words only ever
-/// turn a rejection into a hold, so a changed wording costs nothing but that.
-fn concerns_a_pipeline(error: &RequestError) -> bool {
-    error
-        .reason
-        .as_deref()
-        .is_some_and(|reason| reason.starts_with("pipeline with id ["))
+/// `illegal_argument_exception` says all sorts of things: that an ingest
+/// pipeline is missing, that an alias has no write index, that the target is a
+/// data stream, but also that a document does not fit. Here alone the words
+/// decide, and only known ones reject: new words hold, and lose nothing.
+fn concerns_the_document(error: &RequestError) -> bool {
+    const KNOWN: [&str; 7] = [
+        "mapper [",
+        "can't merge a ",
+        "Malformed content, found extra data after parsing",
+        "Document contains at least one immense term in field",
+        "Limit of total fields [",
+        "Limit of mapping depth [",
+        "The number of nested documents has exceeded the allowed limit",
+    ];
+    let reason = error.reason.as_deref().unwrap_or_default();
+    KNOWN.iter().any(|known| reason.starts_with(known))
+}
+
+/// An index that cannot be created because its template is broken fails with
+/// the same type as a document in older versions.
+fn concerns_a_template(error: &RequestError) -> bool {
+    let reason = error.reason.as_deref().unwrap_or_default();
+    reason.starts_with("Failed to parse mapping")
 }
 
 /// Reads `{"errors":…,"items":[{"index":{…}},…]}` in one walk.
@@ -363,3 +405,6 @@ impl<'de> Deserialize<'de> for IndexAction {
         Action::deserialize(parser).map(|action| Self(action.index.verdict()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,9 @@ struct Entry {
     resolved: bool,
 }
 
+/// So much room is always kept.
+const KEPT_CAPACITY: usize = 4096;
+
 /// A record that is tracked and not resolved. It can be resolved once only:
 /// the token is consumed by [`OffsetTracker::resolve`]. A token that is lost
 /// holds commits back; it can never let one pass.
@@ -86,6 +89,10 @@ impl OffsetTracker {
             self.front += 1;
             self.outdated = self.outdated.saturating_sub(1);
         }
+        // What piled up behind one record that was held for long is not kept.
+        if self.entries.capacity() / 8 > self.entries.len().max(KEPT_CAPACITY) {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
     }
 
     /// The offset of a record in flight.
@@ -119,6 +126,16 @@ impl OffsetTracker {
     pub fn n_in_flight(&self) -> usize {
         self.in_flight
     }
+
+    /// How many records are remembered: those in flight, and those resolved
+    /// behind the first of them.
+    #[must_use]
+    pub fn n_remembered(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What one remembered record holds in memory, in bytes.
+    pub const BYTES_PER_RECORD: usize = size_of::<Entry>();
 
     fn index(&self, record: &InFlight) -> usize {
         record

@@ -157,11 +157,13 @@ struct Pending {
     held: Option<Held>,
 }
 
+/// A dead letter in the making: it is written out as it is sent, because its
+/// headers are larger than most records.
 #[derive(Debug)]
 struct Letter {
-    letter: DeadLetter,
+    parts: RecordParts,
+    rejection: Rejection,
     ticket: Ticket,
-    label: &'static str,
     n_bytes: usize,
 }
 
@@ -204,6 +206,10 @@ impl Pace {
     }
 
     fn fail(&mut self, now: Duration, backoff: &Backoff, jitter: &mut Jitter) {
+        if self.failures > 0 && now < self.resume_at {
+            // It was on its way already when the first one failed.
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         self.resume_at = now + backoff.wait(self.failures, jitter);
     }
@@ -255,7 +261,7 @@ impl Sink {
         let value = match framed(record.value) {
             Ok(value) => value,
             Err(fault) => {
-                self.dead_letter(ticket, RecordParts::of(record), &unframeable(fault));
+                self.dead_letter(ticket, RecordParts::of(record), unframeable(fault));
                 return;
             }
         };
@@ -284,6 +290,11 @@ impl Sink {
                 self.counters.rebalances += 1;
                 for (at, committed) in partitions {
                     self.assignments.add(at, committed);
+                }
+                if self.shutdown != Shutdown::No {
+                    self.assignments
+                        .iter_mut()
+                        .for_each(|assignment| assignment.draining = true);
                 }
                 if let Intake::Paused { newcomers } = &mut self.intake {
                     *newcomers = true;
@@ -322,8 +333,6 @@ impl Sink {
     /// The next thing to do, if there is any. Poll until `None` after every input.
     #[must_use]
     pub fn poll_command(&mut self, now: Duration) -> Option<Command> {
-        let due = self.batcher.take_due(now);
-        self.enqueue(due, now);
         self.poll_dead_letter(now)
             .or_else(|| self.poll_bulk(now))
             .or_else(|| self.poll_release(now))
@@ -338,10 +347,17 @@ impl Sink {
             .waiting
             .iter()
             .map(|pending| pending.not_before.max(self.pace.resume_at));
+        let due_at = self.batcher.due_at();
+        let due_at = due_at.map(|due_at| due_at.max(self.pace.resume_at));
+        let pause_at = match self.intake {
+            Intake::Full { since } => Some(since + PAUSE_AFTER),
+            Intake::Open | Intake::Paused { .. } => None,
+        };
         let letters = (!self.letters_waiting.is_empty()).then_some(self.letter_pace.resume_at);
         waiting
             .chain(letters)
-            .chain(self.batcher.due_at())
+            .chain(due_at)
+            .chain(pause_at)
             .chain(self.drain_until)
             .chain([self.commit.next_at])
             .filter(|deadline| *deadline > now)
@@ -404,7 +420,7 @@ impl Sink {
     }
 
     fn n_bytes(&self) -> usize {
-        self.bytes_held + self.batcher.n_bytes()
+        self.bytes_held + self.batcher.n_bytes() + self.assignments.n_bytes()
     }
 
     fn drain(&mut self, now: Duration) {
@@ -448,7 +464,13 @@ impl Sink {
             let due = self
                 .waiting
                 .iter()
-                .position(|pending| pending.not_before <= now)?;
+                .position(|pending| pending.not_before <= now);
+            let Some(due) = due else {
+                // Sealed only now that it can go: until then it may grow.
+                let request = self.batcher.take_due(now)?;
+                self.enqueue(Some(request), now);
+                continue;
+            };
             let pending = self.waiting.remove(due)?;
             let still_ours = |item: &Item| self.assignments.of(&item.ticket).is_some();
             if !pending.request.items().iter().any(still_ours) {
@@ -492,7 +514,7 @@ impl Sink {
                 let half = n_items / 2;
                 let halves = pending
                     .request
-                    .regroup::<2>(|index, ticket| Some((usize::from(index >= half), ticket)));
+                    .regroup::<2>(|index, item| Some((usize::from(index >= half), item)));
                 // Behind everything that waits they would be parted last.
                 for request in halves.into_iter().flatten().rev() {
                     self.enqueue_pending(request, pending.failures, now, None);
@@ -524,58 +546,49 @@ impl Sink {
             held: held_before,
             ..
         } = pending;
-        let timestamps: Vec<Option<i64>> = request
-            .items()
-            .iter()
-            .map(|item| item.timestamp_ms)
+        let rejected = verdicts.iter().enumerate();
+        let rejected = rejected.filter(|(_, verdict)| matches!(verdict, ItemVerdict::Reject(_)));
+        let parts: Vec<RecordParts> = rejected
+            .map(|(index, _)| request.record_parts(index))
             .collect();
-        let mut parts: BTreeMap<usize, RecordParts> = BTreeMap::new();
-        for (index, verdict) in verdicts.iter().enumerate() {
-            if matches!(verdict, ItemVerdict::Reject(_)) {
-                parts.insert(index, request.record_parts(index));
-            }
-        }
+        let mut parts = parts.into_iter();
         let mut verdicts = verdicts.into_iter();
         let mut again = Again::default();
         let mut n_settled = 0_u64;
         let mut rejected = Vec::new();
-        let [kept] = request.regroup::<1>(|index, ticket| {
+        let [kept] = request.regroup::<1>(|_, item| {
             let verdict = verdicts.next().expect("one verdict an item was counted");
             match verdict {
                 ItemVerdict::Indexed { updated } => {
                     n_settled += 1;
                     self.counters.indexed += 1;
                     self.counters.updated += u64::from(updated);
-                    note_indexed(&mut self.indexed_timestamps, timestamps[index]);
-                    self.assignments.resolve(ticket);
+                    note_indexed(&mut self.indexed_timestamps, item.timestamp_ms);
+                    self.assignments.resolve(item.ticket);
                     None
                 }
                 ItemVerdict::Reject(rejection) => {
                     n_settled += 1;
-                    rejected.extend(parts.remove(&index).map(|parts| (ticket, parts, rejection)));
+                    rejected.extend(parts.next().map(|parts| (item.ticket, parts, rejection)));
                     None
                 }
                 ItemVerdict::Retry(cause, why) => {
                     *self.counters.retries.entry(cause).or_default() += 1;
                     again.overloaded |= cause != RetryCause::Conflict;
                     again.why = Some(why);
-                    self.assignments
-                        .of(&ticket)
-                        .is_some()
-                        .then_some((0, ticket))
+                    let still_ours = self.assignments.of(&item.ticket).is_some();
+                    still_ours.then_some((0, item))
                 }
                 ItemVerdict::Hold(cause, why) => {
                     *self.counters.holds.entry(cause).or_default() += 1;
                     again.hold(now, held_before.as_ref(), cause, why);
-                    self.assignments
-                        .of(&ticket)
-                        .is_some()
-                        .then_some((0, ticket))
+                    let still_ours = self.assignments.of(&item.ticket).is_some();
+                    still_ours.then_some((0, item))
                 }
             }
         });
         for (ticket, parts, rejection) in rejected {
-            self.dead_letter(ticket, parts, &rejection);
+            self.dead_letter(ticket, parts, rejection);
         }
         if n_settled > 0 || !again.overloaded {
             self.pace = Pace::default();
@@ -588,37 +601,82 @@ impl Sink {
             if let Some(text) = again.why {
                 self.last_error = Some(LastError { at: now, text });
             }
-            self.enqueue_pending(request, failures, now + wait, again.held);
+            self.enqueue_again(now, request, failures, now + wait, again.held);
         }
     }
 
-    fn dead_letter(&mut self, ticket: Ticket, parts: RecordParts, rejection: &Rejection) {
-        // If the partition has gone, its next owner rejects the record again.
-        let Some((at, offset)) = self.assignments.place(&ticket) else {
+    /// Items left over from several requests are tried again together: one bad
+    /// index among many must not turn each request into two.
+    fn enqueue_again(
+        &mut self,
+        now: Duration,
+        request: SealedRequest,
+        failures: u32,
+        not_before: Duration,
+        held: Option<Held>,
+    ) {
+        let cause = |held: &Option<Held>| held.as_ref().map(|held| held.cause);
+        let limits = self.config.bulk;
+        let company = self.waiting.iter_mut().find(|other| {
+            other.not_before > now
+                && cause(&other.held) == cause(&held)
+                && other.request.items().len() + request.items().len() <= limits.items_max
+                && other.request.body().len() + request.body().len() <= limits.bytes_max
+        });
+        let Some(company) = company else {
+            self.enqueue_pending(request, failures, not_before, held);
             return;
         };
+        company.failures = company.failures.max(failures);
+        company.not_before = company.not_before.min(not_before);
+        if let (Some(all), Some(more)) = (&mut company.held, held) {
+            all.items += more.items;
+            all.since = all.since.min(more.since);
+        }
+        self.bytes_held -= company.n_bytes;
+        company.request.append(request);
+        company.n_bytes = company.request.n_bytes();
+        self.bytes_held += company.n_bytes;
+    }
+
+    fn dead_letter(&mut self, ticket: Ticket, parts: RecordParts, rejection: Rejection) {
+        // If the partition has gone, its next owner rejects the record again.
+        if self.assignments.of(&ticket).is_none() {
+            return;
+        }
+        let n_bytes = parts.n_bytes() + rejection.kind.len() + rejection.reason.len();
+        self.bytes_held += n_bytes;
+        self.letters_waiting.push_back(Letter {
+            parts,
+            rejection,
+            ticket,
+            n_bytes,
+        });
+    }
+
+    /// What goes to the dead-letter topic, unless the partition has gone.
+    fn write_out(&self, letter: &Letter) -> Option<DeadLetter> {
+        let Letter {
+            parts, rejection, ..
+        } = letter;
+        let (at, offset) = self.assignments.place(&letter.ticket)?;
         let headers = parts
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_deref()));
         let headers = RecordHeaders::read(headers);
         let coordinates = coordinates(&at.topic, at.partition, offset, parts.timestamp_ms);
-        let id = document_id(
-            &coordinates,
-            &headers,
-            parts.value.as_deref().unwrap_or_default(),
-        )
-        .into_owned();
-        let letter = DeadLetter::new(parts, at, offset, &self.config.group, &id, rejection);
-        let n_bytes = letter.n_bytes();
-        self.bytes_held += n_bytes;
-        let label = dead_letter_label(&rejection.kind);
-        self.letters_waiting.push_back(Letter {
-            letter,
-            ticket,
-            label,
-            n_bytes,
-        });
+        let value = parts.value.as_deref().unwrap_or_default();
+        let id = document_id(&coordinates, &headers, value);
+        let group = &self.config.group;
+        Some(DeadLetter::new(
+            parts.clone(),
+            at,
+            offset,
+            group,
+            &id,
+            rejection,
+        ))
     }
 
     fn poll_dead_letter(&mut self, now: Duration) -> Option<Command> {
@@ -629,17 +687,13 @@ impl Sink {
         }
         loop {
             let letter = self.letters_waiting.pop_front()?;
-            if self.assignments.of(&letter.ticket).is_none() {
+            let Some(record) = self.write_out(&letter) else {
                 self.bytes_held -= letter.n_bytes;
                 continue;
-            }
-            let id = DeadLetterId(self.number());
-            let command = Command::SendDeadLetter {
-                id,
-                letter: letter.letter.clone(),
             };
+            let id = DeadLetterId(self.number());
             self.letters_in_flight.insert(id, letter);
-            return Some(command);
+            return Some(Command::SendDeadLetter { id, letter: record });
         }
     }
 
@@ -650,7 +704,8 @@ impl Sink {
         match result {
             Ok(()) => {
                 self.bytes_held -= letter.n_bytes;
-                *self.counters.dead_letters.entry(letter.label).or_default() += 1;
+                let label = dead_letter_label(&letter.rejection.kind);
+                *self.counters.dead_letters.entry(label).or_default() += 1;
                 self.letter_pace = Pace::default();
                 self.assignments.resolve(letter.ticket);
             }
@@ -671,7 +726,8 @@ impl Sink {
                     at: now,
                     text: format!("dead-letter topic: {why}"),
                 });
-                self.letters_waiting.push_front(letter);
+                // To the end: one that can never be sent must not stop the others.
+                self.letters_waiting.push_back(letter);
             }
         }
     }

@@ -1,0 +1,56 @@
+//! Commits offsets and brings the coordinator's word back; decides nothing.
+//!
+//! In the flow: `consumer` → **`committer`** → `consumer`. A thread of its own,
+//! because librdkafka tells the result of a commit only to who waits for it,
+//! and a coordinator that is away lets it wait for most of a minute.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use es_sink_core::assignment::TopicPartition;
+use log_event::offset::NextOffset;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::consumer::Reply;
+
+/// One commit.
+#[derive(Debug)]
+pub struct CommitOrder {
+    /// For the reply.
+    pub number: u64,
+    /// At least one partition.
+    pub offsets: Vec<(TopicPartition, NextOffset)>,
+}
+
+/// Carries out orders until nobody can give any more.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn start<C: ConsumerContext + 'static>(
+    consumer: Arc<BaseConsumer<C>>,
+    orders: Receiver<CommitOrder>,
+    replies: Sender<Reply>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("kafka-committer".to_owned())
+        .spawn(move || {
+            for CommitOrder { number, offsets } in orders {
+                let result = commit(&consumer, &offsets).map_err(|error| error.to_string());
+                // The consumer thread is gone only when the process ends.
+                drop(replies.send(Reply::Commit { number, result }));
+            }
+        })
+}
+
+fn commit<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &[(TopicPartition, NextOffset)],
+) -> KafkaResult<()> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (at, next) in offsets {
+        list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.0))?;
+    }
+    consumer.commit(&list, CommitMode::Sync)
+}
