@@ -1,1 +1,22 @@
-//! The one tool of the repository: up, test, and what they are made of.
+//! The one tool of the repository: starts the whole pipeline on one machine, and checks everything CI checks.
+//!
+//! In the order in which `cargo xtask up` meets them: where things are (`workspace`), what the machine lacks
+//! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
+//! (`services`), the whole (`up`), the first logs through it (`ship_logs`). `test` and `tidy` are `cargo xtask test`.
+//! The live tests are built from the same parts.
+//!
+//! Not here: anything a deployed service needs. xtask is compiled first by every newcomer, so it depends on little.
+
+pub mod workspace;
+pub mod interrupt;
+pub mod progress;
+pub mod prerequisites;
+pub mod http;
+pub mod process;
+pub mod command;
+pub mod engines;
+pub mod services;
+pub mod ship_logs;
+pub mod up;
+pub mod test;
+pub mod tidy;

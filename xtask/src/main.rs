@@ -1,2 +1,37 @@
-//! Entry point.
-fn main() {}
+//! Entry point of `cargo xtask`: reads the command line and runs one command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{test, up};
+
+/// The one tool of the logflow repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start Kafka, Elasticsearch and the three services on this machine, until Ctrl-C.
+    Up(up::Options),
+    /// Check everything that CI checks, or a part of it.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Line::parse().command {
+        Command::Up(options) => up::up(&options),
+        Command::Test(options) => test::test(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write;
+            writeln!(std::io::stderr(), "error: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Asks a Kafka broker for metadata, in Kafka's own protocol: whether it works, and whether a topic exists.
+//!
+//! In the flow: `kafka` (is it ready) and those that need a topic before its first record. One request (API 3, version 4)
+//! is all xtask ever sends to Kafka, so it needs no client. Not here: records.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::interrupt::Interrupt;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// No answer about one topic is larger.
+const ANSWER_BYTES_MAX: u32 = 1 << 20;
+/// Marks an answer as that to our request.
+const CORRELATION: [u8; 4] = *b"logf";
+
+/// How many brokers the one at `address` knows.
+///
+/// # Errors
+/// When it does not answer within two seconds, or not in Kafka's protocol.
+pub fn brokers_known(address: SocketAddr) -> Result<usize> {
+    Ok(parse(&exchange(address, None)?)?.brokers)
+}
+
+/// Creates `topic` as the broker creates it by itself at a first record, unless it exists, and waits until it has leaders.
+///
+/// # Errors
+/// When that takes longer than `within`, or an end was asked for.
+pub fn ensure_topic(
+    address: SocketAddr,
+    topic: &str,
+    within: Duration,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    interrupt.wait_for(&format!("the topic `{topic}`"), within, || {
+        let answer = exchange(address, Some(topic)).and_then(|answer| parse(&answer));
+        match answer {
+            Ok(metadata) if metadata.topic_error == Some(0) => Ok(()),
+            Ok(metadata) => Err(format!("Kafka's error code is {:?}", metadata.topic_error)),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Metadata {
+    brokers: usize,
+    /// Kafka's error code of the topic asked for, or of its first partition that has one; 0 is none.
+    topic_error: Option<i16>,
+}
+
+fn exchange(address: SocketAddr, topic: Option<&str>) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).context("it does not listen")?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream
+        .write_all(&request(topic)?)
+        .context("it does not read")?;
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).context("it does not answer")?;
+    let size = u32::from_be_bytes(size);
+    ensure!(size <= ANSWER_BYTES_MAX, "it answers in another protocol");
+    let mut answer = vec![0; usize::try_from(size)?];
+    stream
+        .read_exact(&mut answer)
+        .context("it does not finish its answer")?;
+    Ok(answer)
+}
+
+fn request(topic: Option<&str>) -> Result<Vec<u8>> {
+    let mut body = vec![0, 3, 0, 4];
+    body.extend(CORRELATION);
+    body.extend(b"\0\x05xtask");
+    body.extend(u32::from(topic.is_some()).to_be_bytes());
+    if let Some(topic) = topic {
+        body.extend(u16::try_from(topic.len())?.to_be_bytes());
+        body.extend(topic.as_bytes());
+    }
+    // The topic may be created.
+    body.push(u8::from(topic.is_some()));
+    let mut request = Vec::from(u32::try_from(body.len())?.to_be_bytes());
+    request.extend(body);
+    Ok(request)
+}
+
+fn parse(answer: &[u8]) -> Result<Metadata> {
+    let mut reader = Reader { rest: answer };
+    ensure!(
+        reader.take(4)? == CORRELATION,
+        "it answers in another protocol"
+    );
+    reader.take(4)?; // Throttle time.
+    let brokers = usize::try_from(reader.i32()?)?;
+    for _ in 0..brokers {
+        reader.take(4)?; // Node.
+        reader.string()?; // Host.
+        reader.take(4)?; // Port.
+        reader.string()?; // Rack.
+    }
+    reader.string()?; // Cluster.
+    reader.take(4)?; // Controller.
+    let topics = reader.i32()?;
+    if topics == 0 {
+        return Ok(Metadata {
+            brokers,
+            topic_error: None,
+        });
+    }
+    let mut error = reader.i16()?;
+    reader.string()?; // Topic.
+    reader.take(1)?; // Whether it is internal.
+    for _ in 0..reader.i32()? {
+        let of_partition = reader.i16()?;
+        if error == 0 {
+            error = of_partition;
+        }
+        reader.take(8)?; // Partition, leader.
+        for _ in 0..2 {
+            // Replicas, those in sync.
+            let count = usize::try_from(reader.i32()?)?;
+            reader.take(count * 4)?;
+        }
+    }
+    Ok(Metadata {
+        brokers,
+        topic_error: Some(error),
+    })
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
+            bail!("its answer is cut short")
+        };
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn i32(&mut self) -> Result<i32> {
+        Ok(i32::from_be_bytes(self.take(4)?.try_into()?))
+    }
+
+    fn i16(&mut self) -> Result<i16> {
+        Ok(i16::from_be_bytes(self.take(2)?.try_into()?))
+    }
+
+    fn string(&mut self) -> Result<()> {
+        // -1 is the absent string.
+        if let Ok(length) = usize::try_from(self.i16()?) {
+            self.take(length)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_port_that_nothing_listens_on_is_no_broker() {
+        let port = super::super::free_port().unwrap();
+        let error = brokers_known(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap_err();
+        assert_eq!(error.to_string(), "it does not listen");
+    }
+
+    #[test]
+    fn asks_for_one_topic_or_none() {
+        assert_eq!(
+            request(None).unwrap(),
+            b"\0\0\0\x14\0\x03\0\x04logf\0\x05xtask\0\0\0\0\0"
+        );
+        assert_eq!(
+            request(Some("ab")).unwrap(),
+            b"\0\0\0\x18\0\x03\0\x04logf\0\x05xtask\0\0\0\x01\0\x02ab\x01"
+        );
+    }
+
+    /// One broker, one topic with one partition, as Kafka lays them out.
+    fn answer(topic_error: u8, partition_error: u8) -> Vec<u8> {
+        let mut bytes = b"logf\0\0\0\0\0\0\0\x01\0\0\0\x01\0\x01h\0\0\0\x09\xff\xff\xff\xff\0\0\0\x01\0\0\0\x01".to_vec();
+        bytes.extend([0, topic_error]);
+        bytes.extend(b"\0\x02ab\0\0\0\0\x01");
+        bytes.extend([0, partition_error]);
+        bytes.extend(b"\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01");
+        bytes
+    }
+
+    #[test]
+    fn reads_the_brokers_and_the_first_error() {
+        assert_eq!(
+            parse(&answer(0, 0)).unwrap(),
+            Metadata {
+                brokers: 1,
+                topic_error: Some(0)
+            }
+        );
+        assert_eq!(parse(&answer(0, 5)).unwrap().topic_error, Some(5));
+        assert_eq!(parse(&answer(3, 0)).unwrap().topic_error, Some(3));
+        let whole = answer(0, 0);
+        assert_eq!(
+            parse(&whole[..whole.len() - 1]).unwrap_err().to_string(),
+            "its answer is cut short"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! Finds out what the machine lacks, installs it where that is possible, and else names the command that does.
+//!
+//! In the flow: `workspace` → **`prerequisites`** → `engines`.
+//! Installed is only as root on a system with apt (Debian, Ubuntu), and only what a command is about to need.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{self, output};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+
+/// Something that a command needs on the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Prerequisite {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// The Debian packages that bring it.
+    pub packages: &'static [&'static str],
+    is_there: fn() -> bool,
+}
+
+const C_COMPILER: Prerequisite = Prerequisite {
+    name: "a C and C++ compiler",
+    purpose: "librdkafka is compiled from source",
+    packages: &["build-essential"],
+    is_there: || runs("cc") && runs("c++") && runs("make"),
+};
+const CMAKE: Prerequisite = Prerequisite {
+    name: "cmake",
+    purpose: "librdkafka is compiled from source",
+    packages: &["cmake"],
+    is_there: || runs("cmake"),
+};
+const PKG_CONFIG: Prerequisite = Prerequisite {
+    name: "pkg-config",
+    purpose: "it finds the system's OpenSSL and zlib",
+    packages: &["pkg-config"],
+    is_there: || runs("pkg-config"),
+};
+const OPENSSL: Prerequisite = Prerequisite {
+    name: "OpenSSL's headers",
+    purpose: "TLS to Kafka and Elasticsearch",
+    packages: &["libssl-dev"],
+    is_there: || output("pkg-config", &["--exists", "openssl"]).is_some(),
+};
+const ZLIB: Prerequisite = Prerequisite {
+    name: "zlib's headers",
+    purpose: "gzip in Kafka",
+    packages: &["zlib1g-dev"],
+    is_there: || output("pkg-config", &["--exists", "zlib"]).is_some(),
+};
+const SETPRIV: Prerequisite = Prerequisite {
+    name: "setpriv",
+    purpose: "every child process ends with xtask, and Elasticsearch does not run as root",
+    packages: &["util-linux"],
+    is_there: || runs("setpriv"),
+};
+const JAVA: Prerequisite = Prerequisite {
+    name: "a JDK, 17 or later",
+    purpose: "Kafka and Elasticsearch run in it",
+    packages: &["openjdk-17-jdk-headless"],
+    is_there: || java().is_ok(),
+};
+const MAVEN: Prerequisite = Prerequisite {
+    name: "Maven",
+    purpose: "it fetches Kafka and Elasticsearch",
+    packages: &["maven"],
+    is_there: || runs("mvn"),
+};
+const PROMTOOL: Prerequisite = Prerequisite {
+    name: "promtool",
+    purpose: "it checks the metrics",
+    packages: &["prometheus"],
+    is_there: || runs("promtool"),
+};
+
+/// What building the services needs.
+pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLIB];
+/// What running the engines needs.
+pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
+/// What the live tests need beyond both.
+pub const CHECKS: &[Prerequisite] = &[PROMTOOL];
+
+/// Sees to it that everything in `groups` is there.
+///
+/// # Errors
+/// When something is missing and cannot be installed: each missing thing with its purpose, and one command.
+pub fn ensure(
+    groups: &[&[Prerequisite]],
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let missing: Vec<Prerequisite> = groups
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|one| !(one.is_there)())
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|one| one.packages)
+        .copied()
+        .collect();
+    let list: Vec<String> = missing
+        .iter()
+        .map(|one| format!("{} ({})", one.name, one.purpose))
+        .collect();
+    let install = format!(
+        "apt-get install -y --no-install-recommends {}",
+        packages.join(" ")
+    );
+    if !rustix::process::geteuid().is_root() || !runs("apt-get") {
+        bail!(
+            "missing: {}; install it, on Debian and Ubuntu by `sudo {install}`",
+            list.join(", ")
+        );
+    }
+    progress.say(&format!("missing: {}", list.join(", ")));
+    let mut step = progress.step("apt-get", &format!("installing {}", packages.join(" ")));
+    for arguments in [
+        &["update"][..],
+        &["install", "-y", "--no-install-recommends"][..],
+    ] {
+        let mut apt = Command::new("apt-get");
+        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        if arguments[0] == "install" {
+            apt.args(&packages);
+        }
+        command::run(apt, interrupt, |line| step.note(line))
+            .with_context(|| format!("`{install}` failed"))?;
+    }
+    let absent: Vec<&str> = missing
+        .iter()
+        .filter(|one| !(one.is_there)())
+        .map(|one| one.name)
+        .collect();
+    if !absent.is_empty() {
+        bail!(
+            "installed {}, and still missing: {}",
+            packages.join(" "),
+            absent.join(", ")
+        );
+    }
+    step.done(&format!("installed {}", packages.join(" ")));
+    Ok(())
+}
+
+/// The home of the JDK: `JAVA_HOME` where it is set, else that of `java` on the path.
+///
+/// # Errors
+/// When there is none, or it is older than 17.
+pub fn java() -> Result<PathBuf> {
+    let program = match std::env::var_os("JAVA_HOME") {
+        Some(home) => Path::new(&home).join("bin/java"),
+        None => PathBuf::from("java"),
+    };
+    let output = Command::new(&program)
+        .args(["-XshowSettings:properties", "-version"])
+        .output()
+        .with_context(|| {
+            format!(
+                "cannot run `{}`; set JAVA_HOME to a JDK, 17 or later",
+                program.display()
+            )
+        })?;
+    let settings = String::from_utf8_lossy(&output.stderr).into_owned();
+    let value = |key: &str| {
+        settings.lines().find_map(|line| {
+            line.trim()
+                .strip_prefix(key)?
+                .trim_start()
+                .strip_prefix("= ")
+                .map(str::to_owned)
+        })
+    };
+    let version = value("java.specification.version").unwrap_or_default();
+    if !version.parse::<u32>().is_ok_and(|version| version >= 17) {
+        bail!(
+            "`{}` is Java `{version}`; set JAVA_HOME to a JDK, 17 or later",
+            program.display()
+        );
+    }
+    value("java.home")
+        .map(PathBuf::from)
+        .with_context(|| format!("`{}` does not tell its home", program.display()))
+}
+
+/// Whether a program of that name is on the path.
+fn runs(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_programs_on_the_path_only() {
+        assert!(runs("sh"));
+        assert!(!runs("no-such-program-anywhere"));
+    }
+
+    #[test]
+    fn everything_tells_its_purpose_and_its_package() {
+        for one in [BUILD, ENGINES, CHECKS].concat() {
+            assert!(
+                !one.purpose.is_empty() && !one.packages.is_empty(),
+                "{}",
+                one.name
+            );
+        }
+    }
+}
