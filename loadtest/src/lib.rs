@@ -1,1 +1,40 @@
-//! Workload generator, null Elasticsearch, exactly-once verifier.
+//! Loads logflow and proves that each event it was given is there exactly once.
+//!
+//! In the order in which one generated event meets the files:
+//!
+//! 1. [`marker`]: the `loadtest` field that tells every event apart, whatever its id.
+//! 2. [`workload`]: seed and number in, the bytes of one log event out.
+//! 3. [`pace`] and [`ledger`]: how fast events are sent, and what became of each event, as far as its sender knows.
+//! 4. [`histogram`] and [`report`]: how long requests took, and the summary.
+//! 5. [`http_reply`] and [`http_client`]: one keep-alive connection, as cheap as a client can be.
+//! 6. [`gateway_reply`]: what a reply of the gateway says about the events of its request.
+//! 7. [`generate_http`]: `generate --target`, through the gateway.
+//! 8. [`generate_kafka`]: `generate --kafka`, as another producer.
+//! 9. [`verify`]: ledger and sightings in, missing, duplicated and unexpected events out.
+//! 10. [`elasticsearch_reader`], [`dead_letter_reader`] and [`verification`]: where sightings come from.
+//! 11. [`bulk_frames`] and [`null_elasticsearch`]: the fastest Elasticsearch there is, for measuring what feeds it.
+//! 12. [`bench_gateway`], [`bench_sink`] and [`process_usage`]: the two benchmarks.
+//!
+//! Tests call [`generate_http::run`], [`generate_kafka::run`] and
+//! [`verification::run`] in process; the binary is the same calls behind flags.
+
+pub mod marker;
+pub mod workload;
+pub mod pace;
+pub mod ledger;
+pub mod histogram;
+pub mod report;
+pub mod http_reply;
+pub mod http_client;
+pub mod gateway_reply;
+pub mod generate_http;
+pub mod generate_kafka;
+pub mod verify;
+pub mod elasticsearch_reader;
+pub mod dead_letter_reader;
+pub mod verification;
+pub mod bulk_frames;
+pub mod null_elasticsearch;
+pub mod process_usage;
+pub mod bench_gateway;
+pub mod bench_sink;

@@ -1,2 +1,127 @@
-//! Entry point.
-fn main() {}
+//! The binary: `generate`, `verify`, `null-elasticsearch`, `bench`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use service::shutdown::Shutdown;
+
+use loadtest::generate_http::{self, Watch};
+use loadtest::null_elasticsearch::NullElasticsearch;
+use loadtest::{bench_gateway, bench_sink, generate_kafka, verification};
+
+mod arguments;
+
+use arguments::{Arguments, Bench, Command, Generate, Generator, Null, Verify};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    service::logging::start();
+    match run(Arguments::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let shutdown = Shutdown::on_signals()?;
+    match command {
+        Command::Generate(arguments) => generate(arguments, shutdown).await,
+        Command::Verify(arguments) => verify(arguments).await,
+        Command::NullElasticsearch(arguments) => null_elasticsearch(arguments, shutdown).await,
+        Command::Bench {
+            bench: Bench::Gateway(arguments),
+        } => {
+            let table = bench_gateway::run(&arguments.settings()?).await?;
+            print(&table, arguments.json)
+        }
+        Command::Bench {
+            bench: Bench::Sink(arguments),
+        } => {
+            let settings = arguments.settings()?;
+            let watch = watch(Some(settings.n_events), shutdown)?;
+            let figures = bench_sink::run(&settings, &watch).await?;
+            watch.progress.finish_and_clear();
+            print(&figures, arguments.json)
+        }
+    }
+}
+
+async fn generate(arguments: Generate, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    let watch = watch(arguments.pace().events, shutdown)?;
+    let progress = watch.progress.clone();
+    let report = match arguments.generator()? {
+        Generator::Http(settings) => {
+            generate_http::run(*settings, &arguments.ledger, watch).await?
+        }
+        Generator::Kafka(settings) => {
+            let ledger = arguments.ledger.clone();
+            let running = move || generate_kafka::run(&settings, &ledger, watch);
+            tokio::task::spawn_blocking(running)
+                .await
+                .context("the generator ended early")??
+        }
+    };
+    progress.finish_and_clear();
+    print(&report, arguments.json)
+}
+
+async fn verify(arguments: Verify) -> anyhow::Result<ExitCode> {
+    let progress = progress_bar(None)?;
+    let found = verification::run(&arguments.settings(), &progress).await?;
+    progress.finish_and_clear();
+    print(&found, arguments.json)?;
+    Ok(match found.verdict.holds() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+async fn null_elasticsearch(arguments: Null, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    let server = NullElasticsearch::start(arguments.listen, arguments.behaviour.settings()).await?;
+    tracing::info!(address = %server.address(), "listening");
+    shutdown.requested().await;
+    print(&server.counts(), true)
+}
+
+fn watch(n_events: Option<u64>, shutdown: Shutdown) -> anyhow::Result<Watch> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    tokio::spawn(async move {
+        shutdown.requested().await;
+        flag.store(true, Ordering::Relaxed);
+    });
+    Ok(Watch {
+        progress: progress_bar(n_events)?,
+        stop,
+    })
+}
+
+/// On a terminal only; drawn on stderr.
+fn progress_bar(length: Option<u64>) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template(
+        "{elapsed_precise} {wide_bar} {human_pos}/{human_len} events, {per_sec}",
+    )?;
+    let bar = match length {
+        Some(length) => ProgressBar::new(length),
+        None => ProgressBar::no_length(),
+    };
+    Ok(bar.with_style(style))
+}
+
+fn print(outcome: &(impl std::fmt::Display + Serialize), json: bool) -> anyhow::Result<ExitCode> {
+    let text = match json {
+        true => serde_json::to_string_pretty(outcome)?,
+        false => outcome.to_string(),
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,188 @@
+//! Waits until a run has arrived, reads it back, and has it judged.
+//!
+//! In the flow: `elasticsearch_reader`, `dead_letter_reader` → **`verification`** → `verify`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use service::elasticsearch::NodeUrl;
+
+use crate::dead_letter_reader::{DeadLetters, Reasons};
+use crate::elasticsearch_reader::ElasticsearchReader;
+use crate::ledger::{Ledger, State};
+use crate::marker::RunId;
+use crate::verify::{Comparison, Verdict};
+
+/// Between two counts while waiting.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct VerificationSettings {
+    /// The ledger of the generator.
+    pub ledger: PathBuf,
+    /// The cluster.
+    pub elasticsearch: Vec<NodeUrl>,
+    /// A name or pattern of indices.
+    pub index: String,
+    /// Where dead letters are; `None` leaves them out.
+    pub dead_letters: Option<DeadLetters>,
+    /// How long the count of what arrived may stand still before the run counts as over.
+    pub wait: Duration,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// The run.
+    pub run: String,
+    /// The verdict.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// Dead letters by reason.
+    pub dead_letter_reasons: Reasons,
+    /// Documents of the duplicated and unexpected events that are named.
+    pub places: Vec<String>,
+    /// Seconds it took, the waiting included.
+    pub seconds: f64,
+}
+
+/// Verifies a run. `progress` counts what arrived.
+///
+/// # Errors
+/// If the ledger, Elasticsearch or the dead-letter topic cannot be read. That
+/// events are missing is no error: [`Verdict::holds`] tells.
+pub async fn run(
+    settings: &VerificationSettings,
+    progress: &ProgressBar,
+) -> anyhow::Result<Verification> {
+    let started = Instant::now();
+    let path = &settings.ledger;
+    let file = File::open(path).with_context(|| format!("the ledger `{}`", path.display()))?;
+    let ledger = Ledger::read(BufReader::new(file))
+        .with_context(|| format!("the ledger `{}`", path.display()))?;
+    let reader = ElasticsearchReader::new(&settings.elasticsearch, &settings.index, &ledger.run)?;
+    let mut arrivals = Arrivals::default();
+    let (verdict, reasons) = loop {
+        wait(settings, &ledger, &reader, &mut arrivals, progress).await?;
+        let (verdict, reasons) = compare(settings, &ledger, &reader).await?;
+        // Uncertain events may make up the number while others are under way.
+        if verdict.missing.count == 0 || arrivals.stood_still_for(settings.wait) {
+            break (verdict, reasons);
+        }
+        tokio::time::sleep(COUNT_EVERY).await;
+    };
+    let named = [&verdict.duplicated.first[..], &verdict.unexpected.first].concat();
+    let places = match named.is_empty() {
+        true => Vec::new(),
+        false => reader.places(&named).await?,
+    };
+    Ok(Verification {
+        run: ledger.run.to_string(),
+        verdict,
+        dead_letter_reasons: reasons,
+        places,
+        seconds: (started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+    })
+}
+
+/// How many events arrived, and since when not one more.
+#[derive(Debug, Default)]
+struct Arrivals {
+    n: u64,
+    unchanged_since: Option<Instant>,
+}
+
+impl Arrivals {
+    fn now(&mut self, n: u64) {
+        if n != self.n || self.unchanged_since.is_none() {
+            self.n = n;
+            self.unchanged_since = Some(Instant::now());
+        }
+    }
+
+    fn stood_still_for(&self, wait: Duration) -> bool {
+        self.unchanged_since
+            .is_some_and(|since| since.elapsed() >= wait)
+    }
+}
+
+/// Waits until as many arrived as must, or no more arrive.
+async fn wait(
+    settings: &VerificationSettings,
+    ledger: &Ledger,
+    reader: &ElasticsearchReader,
+    arrivals: &mut Arrivals,
+    progress: &ProgressBar,
+) -> anyhow::Result<()> {
+    let mut expected = ledger.count(State::Acknowledged);
+    if settings.dead_letters.is_some() {
+        expected += ledger.count(State::Poison);
+    }
+    progress.set_length(expected);
+    loop {
+        reader.refresh().await?;
+        let documents = reader.count().await?;
+        let (dead_letters, _) = dead_letters(settings, &ledger.run).await?;
+        let n = documents + dead_letters.len() as u64;
+        progress.set_position(n);
+        arrivals.now(n);
+        if n >= expected || arrivals.stood_still_for(settings.wait) {
+            return Ok(());
+        }
+        tokio::time::sleep(COUNT_EVERY).await;
+    }
+}
+
+async fn compare(
+    settings: &VerificationSettings,
+    ledger: &Ledger,
+    reader: &ElasticsearchReader,
+) -> anyhow::Result<(Verdict, Reasons)> {
+    // Dead letters last: what left Kafka for either place before is then seen.
+    let mut comparison = Comparison::new(ledger);
+    reader.refresh().await?;
+    reader.read(|n| comparison.document(n)).await?;
+    let (events, reasons) = dead_letters(settings, &ledger.run).await?;
+    events.into_iter().for_each(|n| comparison.dead_letter(n));
+    let verdict = comparison.verdict(settings.dead_letters.is_some());
+    Ok((verdict, reasons))
+}
+
+/// The events of the dead letters of a run: few, by the nature of dead letters.
+async fn dead_letters(
+    settings: &VerificationSettings,
+    run: &RunId,
+) -> anyhow::Result<(Vec<u64>, Reasons)> {
+    let Some(dead_letters) = settings.dead_letters.clone() else {
+        return Ok(Default::default());
+    };
+    let run = run.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut events = Vec::new();
+        let reasons = dead_letters.read(&run, |n| events.push(n))?;
+        anyhow::Ok((events, reasons))
+    });
+    reading
+        .await
+        .context("the reader of dead letters ended early")?
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<18}{}", "run", self.run)?;
+        for (reason, count) in &self.dead_letter_reasons {
+            writeln!(f, "{:<18}{count} × {reason}", "reason")?;
+        }
+        for place in &self.places {
+            writeln!(f, "{:<18}{place}", "place")?;
+        }
+        self.verdict.fmt(f)
+    }
+}
