@@ -187,7 +187,9 @@ fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Lin
         ("fetch.max.bytes", fetch_bytes.as_str()),
         ("fetch.queue.backoff.ms", "10"),
         ("fetch.wait.max.ms", "100"),
-        ("topic.metadata.refresh.interval.ms", "30000"),
+        ("topic.metadata.refresh.interval.ms", "5000"),
+        // Where the brokers allow it, a sink that starts first does not wait for the first event.
+        ("allow.auto.create.topics", "true"),
         ("statistics.interval.ms", "1000"),
         ("reconnect.backoff.max.ms", "2000"),
     ];
@@ -220,9 +222,8 @@ impl Link {
 }
 
 impl ClientContext for Link {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka");
-    }
+    /// `poll` returns the same errors, and there they are logged.
+    fn error(&self, _: KafkaError, _: &str) {}
 
     fn stats(&self, statistics: Statistics) {
         if statistics
