@@ -183,7 +183,7 @@ fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Lin
         ("max.poll.interval.ms", "300000"),
         ("queued.min.messages", "100000"),
         ("queued.max.messages.kbytes", fetch_ahead.as_str()),
-        ("fetch.message.max.bytes", "524288"),
+        ("fetch.message.max.bytes", "131072"),
         ("fetch.max.bytes", fetch_bytes.as_str()),
         ("fetch.queue.backoff.ms", "10"),
         ("fetch.wait.max.ms", "100"),

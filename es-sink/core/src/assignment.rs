@@ -200,3 +200,142 @@ impl Assignments {
         Some(self.last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition {
+            topic: "logs".to_owned(),
+            partition,
+        }
+    }
+
+    fn assigned(partitions: &[(i32, Option<i64>)]) -> Assignments {
+        let mut assignments = Assignments::default();
+        for (partition, committed) in partitions {
+            assignments.add(at(*partition), committed.map(NextOffset));
+        }
+        assignments
+    }
+
+    fn track(assignments: &mut Assignments, partition: i32, offset: i64) -> Ticket {
+        let ticket = assignments.track("logs", partition, Offset(offset));
+        ticket.expect("the partition is ours")
+    }
+
+    fn due(assignments: &mut Assignments, partition: i32) -> Option<i64> {
+        let assignment = assignments.get_mut(&at(partition)).unwrap();
+        assignment.commit_due().map(|next| next.0)
+    }
+
+    #[test]
+    fn a_ticket_of_an_ended_assignment_reaches_nothing() {
+        let mut assignments = assigned(&[(0, None), (1, None)]);
+        let late = track(&mut assignments, 0, 5);
+        let other_late = track(&mut assignments, 0, 6);
+        assert!(assignments.remove(&at(0)).is_some());
+        assignments.add(at(0), Some(NextOffset(5)));
+        let again = track(&mut assignments, 0, 5);
+        assert!(assignments.of(&late).is_none());
+        assert!(assignments.place(&late).is_none());
+        assignments.resolve(late);
+        assignments.resolve(other_late);
+        assert_eq!(due(&mut assignments, 0), None, "5 is not resolved");
+        assert_eq!(assignments.place(&again), Some((&at(0), Offset(5))));
+        assignments.resolve(again);
+        assert_eq!(due(&mut assignments, 0), Some(6));
+    }
+
+    #[test]
+    fn a_slot_that_another_partition_took_over_is_not_touched_either() {
+        let mut assignments = assigned(&[(0, None)]);
+        let late = track(&mut assignments, 0, 5);
+        assignments.remove(&at(0));
+        assignments.add(at(1), None);
+        let other = track(&mut assignments, 1, 5);
+        assignments.resolve(late);
+        assert_eq!(
+            assignments
+                .iter()
+                .map(|a| a.tracker.n_in_flight())
+                .sum::<usize>(),
+            1
+        );
+        assignments.resolve(other);
+        assert_eq!(due(&mut assignments, 1), Some(6));
+    }
+
+    #[test]
+    fn an_assignment_that_was_never_given_back_ends_with_the_next() {
+        let mut assignments = assigned(&[(0, None)]);
+        let late = track(&mut assignments, 0, 5);
+        assignments.add(at(0), Some(NextOffset(5)));
+        assert!(assignments.of(&late).is_none());
+        assert_eq!(assignments.iter().count(), 1);
+        assert_eq!(assignments.n_bytes(), 0);
+    }
+
+    #[test]
+    fn a_record_of_a_partition_that_is_not_ours_or_drains_is_not_tracked() {
+        let mut assignments = assigned(&[(0, None), (1, None)]);
+        assignments.get_mut(&at(1)).unwrap().draining = true;
+        assert!(assignments.track("logs", 1, Offset(1)).is_none());
+        assert!(assignments.track("logs", 2, Offset(1)).is_none());
+        assert!(assignments.track("other", 0, Offset(1)).is_none());
+        assert!(assignments.track("logs", 0, Offset(1)).is_some());
+    }
+
+    #[test]
+    fn a_commit_is_due_only_if_it_says_something_new() {
+        let mut assignments = assigned(&[(0, Some(5))]);
+        assert_eq!(due(&mut assignments, 0), None);
+        let record = track(&mut assignments, 0, 5);
+        assert_eq!(due(&mut assignments, 0), None);
+        assignments.resolve(record);
+        assert_eq!(due(&mut assignments, 0), Some(6));
+        assignments.get_mut(&at(0)).unwrap().committed = Some(NextOffset(6));
+        assert_eq!(due(&mut assignments, 0), None);
+    }
+
+    #[test]
+    fn after_the_log_went_back_the_commit_goes_back_with_it() {
+        let mut assignments = assigned(&[(0, Some(100))]);
+        let record = track(&mut assignments, 0, 7);
+        assert_eq!(due(&mut assignments, 0), Some(7));
+        assignments.resolve(record);
+        assert_eq!(due(&mut assignments, 0), Some(8));
+    }
+
+    /// The reply to a commit that names a place in a log that is gone confirms
+    /// nothing, and Kafka must hear the true place even if it was confirmed before.
+    #[test]
+    fn a_commit_on_its_way_while_the_log_goes_back_confirms_nothing() {
+        let mut assignments = assigned(&[(0, Some(90))]);
+        let records: Vec<Ticket> = (90..100).map(|o| track(&mut assignments, 0, o)).collect();
+        for record in records {
+            assignments.resolve(record);
+        }
+        let assignment = assignments.get_mut(&at(0)).unwrap();
+        assignment.committing = assignment.commit_due();
+        assert_eq!(assignment.committing, Some(NextOffset(100)));
+        let _in_flight = track(&mut assignments, 0, 90);
+        assert_eq!(assignments.get_mut(&at(0)).unwrap().committing, None);
+        assert_eq!(due(&mut assignments, 0), Some(90));
+    }
+
+    #[test]
+    fn what_is_remembered_is_counted() {
+        let mut assignments = assigned(&[(0, None), (1, None)]);
+        let held = track(&mut assignments, 0, 1);
+        let records: Vec<Ticket> = (2..10).map(|o| track(&mut assignments, 0, o)).collect();
+        let _other = track(&mut assignments, 1, 1);
+        records.into_iter().for_each(|r| assignments.resolve(r));
+        assert_eq!(assignments.n_bytes(), 10 * OffsetTracker::BYTES_PER_RECORD);
+        assignments.resolve(held);
+        assert_eq!(assignments.n_bytes(), OffsetTracker::BYTES_PER_RECORD);
+        assignments.remove(&at(1));
+        assert_eq!(assignments.n_bytes(), 0);
+    }
+}

@@ -87,3 +87,120 @@ impl Batcher {
         self.building.n_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use log_event::offset::Offset;
+
+    use super::*;
+    use crate::assignment::{Assignments, TopicPartition};
+    use crate::bulk_request::Record;
+
+    const LIMITS: BulkLimits = BulkLimits {
+        bytes_max: 100_000,
+        items_max: 10,
+        linger: Duration::from_millis(50),
+    };
+
+    struct Fixture {
+        batcher: Batcher,
+        assignments: Assignments,
+        next: i64,
+    }
+
+    impl Fixture {
+        fn new(limits: BulkLimits) -> Self {
+            let mut assignments = Assignments::default();
+            let at = TopicPartition {
+                topic: "logs".to_owned(),
+                partition: 0,
+            };
+            assignments.add(at, None);
+            Self {
+                batcher: Batcher::new(limits),
+                assignments,
+                next: 0,
+            }
+        }
+
+        /// Adds a document of so many bytes; the number of items sealed for it.
+        fn add(&mut self, millis: u64, value_bytes: usize) -> Option<usize> {
+            let offset = Offset(self.next);
+            self.next += 1;
+            let ticket = self.assignments.track("logs", 0, offset).unwrap();
+            let value = vec![b' '; value_bytes];
+            let record = Record {
+                topic: "logs",
+                partition: 0,
+                offset,
+                timestamp_ms: None,
+                key: None,
+                value: Some(&value),
+                headers: std::iter::empty(),
+            };
+            let now = Duration::from_millis(millis);
+            let (building, sealed) = self.batcher.room_for(now, value_bytes);
+            building.push(ticket, "i", &"\u{1}".repeat(512), &value, &record);
+            let sealed = sealed?;
+            assert!(sealed.items().len() == 1 || sealed.body().len() <= LIMITS.bytes_max);
+            Some(sealed.items().len())
+        }
+
+        fn due(&mut self, millis: u64) -> Option<usize> {
+            let due = self.batcher.take_due(Duration::from_millis(millis));
+            due.map(|sealed| sealed.items().len())
+        }
+    }
+
+    #[test]
+    fn a_request_is_sealed_before_it_grows_too_large() {
+        let mut fixture = Fixture::new(LIMITS);
+        let sealed: Vec<_> = (0..9).map(|_| fixture.add(0, 20_000)).collect();
+        assert_eq!(sealed[..4], [None, None, None, None]);
+        assert_eq!(sealed[4], Some(4));
+        assert_eq!(sealed[8], Some(4));
+    }
+
+    #[test]
+    fn a_request_is_sealed_with_its_last_item() {
+        let mut fixture = Fixture::new(LIMITS);
+        let sealed: Vec<_> = (0..11).map(|_| fixture.add(0, 10)).collect();
+        assert_eq!(sealed[..10], [None; 10]);
+        assert_eq!(sealed[10], Some(10));
+    }
+
+    #[test]
+    fn a_huge_document_goes_alone() {
+        let mut fixture = Fixture::new(LIMITS);
+        assert_eq!(fixture.add(0, 10), None);
+        assert_eq!(fixture.add(0, 500_000), Some(1));
+        assert_eq!(fixture.add(0, 10), Some(1));
+        assert_eq!(fixture.due(50), Some(1));
+    }
+
+    #[test]
+    fn the_first_document_waits_no_longer_than_the_linger() {
+        let mut fixture = Fixture::new(LIMITS);
+        assert_eq!(fixture.batcher.due_at(), None);
+        assert_eq!(fixture.due(1_000_000), None);
+        fixture.add(100, 10);
+        fixture.add(140, 10);
+        assert_eq!(fixture.batcher.due_at(), Some(Duration::from_millis(150)));
+        assert_eq!(fixture.due(149), None);
+        assert_eq!(fixture.due(150), Some(2));
+        fixture.add(200, 10);
+        assert_eq!(fixture.batcher.due_at(), Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_small_request_keeps_no_room_for_a_large_one() {
+        let mut fixture = Fixture::new(LIMITS);
+        fixture.add(0, 10);
+        let sealed = fixture.batcher.seal().unwrap();
+        let body = Vec::from(sealed.body());
+        drop(sealed);
+        assert!(body.capacity() < 10_000, "{}", body.capacity());
+        assert!(fixture.batcher.seal().is_none());
+        assert_eq!(fixture.batcher.n_bytes(), 0);
+    }
+}

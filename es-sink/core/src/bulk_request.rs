@@ -384,3 +384,6 @@ fn read_envelope(mut envelope: &[u8]) -> (Option<Vec<u8>>, Headers, Option<Vec<u
     }
     (key, headers, original)
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,3 +151,107 @@ impl OffsetTracker {
         &mut self.entries[index]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track_all(tracker: &mut OffsetTracker, offsets: &[i64]) -> Vec<InFlight> {
+        let offsets = offsets.iter();
+        offsets
+            .map(|offset| tracker.track(Offset(*offset)))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_is_safe_before_the_first_record() {
+        let tracker = OffsetTracker::new();
+        assert_eq!(tracker.safe_next_offset(), None);
+        assert_eq!(tracker.position(), None);
+    }
+
+    #[test]
+    fn commits_nothing_past_an_unresolved_offset() {
+        let mut tracker = OffsetTracker::new();
+        let mut records = track_all(&mut tracker, &[5, 6, 7]);
+        let last = records.pop().unwrap();
+        let middle = records.pop().unwrap();
+        let first = records.pop().unwrap();
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(5)));
+        tracker.resolve(last);
+        tracker.resolve(middle);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(5)));
+        assert_eq!((tracker.n_in_flight(), tracker.n_remembered()), (1, 3));
+        tracker.resolve(first);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(8)));
+        assert_eq!((tracker.n_in_flight(), tracker.n_remembered()), (0, 0));
+    }
+
+    #[test]
+    fn a_gap_between_offsets_is_stepped_over_only_to_the_next_record() {
+        let mut tracker = OffsetTracker::new();
+        let mut records = track_all(&mut tracker, &[10, 20]).into_iter();
+        tracker.resolve(records.next().unwrap());
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(20)));
+        tracker.resolve(records.next().unwrap());
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(21)));
+    }
+
+    #[test]
+    fn after_the_log_went_back_nothing_is_safe_until_the_old_records_are_resolved() {
+        let mut tracker = OffsetTracker::new();
+        let mut old = track_all(&mut tracker, &[100, 101]).into_iter();
+        tracker.resolve(old.next().unwrap());
+        let new = tracker.track(Offset(3));
+        assert_eq!(tracker.safe_next_offset(), None);
+        assert_eq!(tracker.position(), Some(NextOffset(4)));
+        tracker.resolve(old.next().unwrap());
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(3)));
+        tracker.resolve(new);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(4)));
+    }
+
+    #[test]
+    fn the_log_may_go_back_twice_and_the_same_record_may_come_again() {
+        let mut tracker = OffsetTracker::new();
+        let first = tracker.track(Offset(7));
+        let again = tracker.track(Offset(7));
+        let third = tracker.track(Offset(2));
+        tracker.resolve(third);
+        tracker.resolve(first);
+        assert_eq!(tracker.safe_next_offset(), None);
+        tracker.resolve(again);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(3)));
+    }
+
+    #[test]
+    fn a_record_resolved_twice_stops_the_process() {
+        let mut tracker = OffsetTracker::new();
+        let records = track_all(&mut tracker, &[1, 2, 3]);
+        let copies = [1, 0].map(|number| InFlight { number });
+        let panics = |run: &mut dyn FnMut()| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+        };
+        let [mut copy_of_second, mut copy_of_first] = copies.map(Some);
+        let mut records = records.into_iter().map(Some).collect::<Vec<_>>();
+        tracker.resolve(records[1].take().unwrap());
+        assert!(panics(
+            &mut || tracker.resolve(copy_of_second.take().unwrap())
+        ));
+        tracker.resolve(records[0].take().unwrap());
+        assert!(panics(
+            &mut || tracker.resolve(copy_of_first.take().unwrap())
+        ));
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(3)));
+    }
+
+    #[test]
+    fn what_piled_up_is_given_back() {
+        let mut tracker = OffsetTracker::new();
+        let offsets: Vec<i64> = (0..1_000_000).collect();
+        for record in track_all(&mut tracker, &offsets) {
+            tracker.resolve(record);
+        }
+        assert!(tracker.entries.capacity() <= 8 * (KEPT_CAPACITY + 1));
+    }
+}

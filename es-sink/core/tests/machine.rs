@@ -6,6 +6,8 @@
 //!
 //! `MACHINE_SEED=17 cargo test --release -p es-sink-core --test machine` runs one again.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what must not be")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -135,6 +137,10 @@ struct World {
     dice: Dice,
     now: Duration,
     heal_at: Duration,
+    /// How often partitions move, in percent of the steps.
+    turmoil: u64,
+    /// Until then most items are refused.
+    outage_until: Duration,
     config: SinkConfig,
     sink: Sink,
     partitions: Vec<Partition>,
@@ -241,6 +247,8 @@ impl World {
         Self {
             now: Duration::from_secs(1),
             heal_at: dice.millis(1, 30_000),
+            turmoil: dice.below(5),
+            outage_until: Duration::ZERO,
             sink: Sink::new(config.clone()),
             config,
             partitions: (0..n_partitions)
@@ -326,12 +334,18 @@ impl World {
     }
 
     fn step(&mut self) {
-        if self.exited || (!self.is_healed() && self.dice.percent(1)) {
+        if self.exited || (!self.is_healed() && self.dice.below(5_000) < 10 * self.turmoil) {
             self.restart();
         }
-        if !self.is_healed() && self.dice.percent(4) {
+        if self.dice.percent(1) {
+            self.outage_until = self.now + self.dice.millis(1, 20_000);
+        }
+        if !self.is_healed() && self.dice.percent(self.turmoil) {
             self.rebalance();
-        } else if self.is_healed() && self.releasing.is_empty() && !self.shutting_down {
+        } else if (self.is_healed() || self.dice.percent(2))
+            && self.releasing.is_empty()
+            && !self.shutting_down
+        {
             let all: Vec<i32> = (0..self.partitions.len() as i32).collect();
             self.assign(&all);
         }
@@ -596,7 +610,7 @@ impl World {
             }
         }
         let latency = if faults {
-            self.dice.millis(1, 4_000)
+            self.dice.millis(1, 1_000)
         } else {
             self.dice.millis(1, 300)
         };
@@ -642,7 +656,8 @@ impl World {
             (400, "never_heard_of_exception"),
             (500, "null_pointer_exception"),
         ];
-        let (status, kind) = if faults && self.dice.percent(15) {
+        let chance = if self.now < self.outage_until { 85 } else { 15 };
+        let (status, kind) = if faults && self.dice.percent(chance) {
             refusals[self.dice.below(refusals.len() as u64) as usize]
         } else if nature == Nature::Poison {
             (400, "document_parsing_exception")
