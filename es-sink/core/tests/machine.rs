@@ -679,7 +679,7 @@ impl World {
     fn read_body(&mut self, body: &[u8]) -> Vec<Key> {
         let body = body.strip_suffix(b"\n").expect("the last line ends, too");
         let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
-        assert!(lines.len() % 2 == 0 && lines.len() / 2 <= self.config.bulk.items_max);
+        assert!(lines.len().is_multiple_of(2) && lines.len() / 2 <= self.config.bulk.items_max);
         let mut keys = Vec::new();
         for pair in lines.chunks(2) {
             let source: serde_json::Value = serde_json::from_slice(pair[1]).unwrap();
