@@ -175,7 +175,7 @@ fn bring_up(
     };
     let elasticsearch = node.prepare(&distribution)?;
     let kafka = broker.prepare(&distribution, interrupt)?;
-    stack.start(vec![elasticsearch, kafka], progress, interrupt)?;
+    stack.start(vec![kafka, elasticsearch], progress, interrupt)?;
 
     let wiring = Wiring::standard(broker.address(), node.url());
     for topic in [&wiring.topic, &wiring.dead_letter_topic] {
@@ -398,10 +398,13 @@ impl Part {
             if self.started.elapsed() > Duration::from_secs(60) {
                 self.restart_after = Duration::ZERO;
             }
+            let when = match self.restart_after.as_secs() {
+                0 => "now".to_owned(),
+                seconds => format!("in {seconds} s"),
+            };
+            let log = self.process.spec().log.display();
             progress.say(&format!(
-                "{name} ended by itself ({status}); starting it again in {} s; its log: {}",
-                self.restart_after.as_secs(),
-                self.process.spec().log.display()
+                "{name} ended by itself ({status}); starting it again {when}; its log: {log}"
             ));
             self.restart_at = Some(Instant::now() + self.restart_after);
             self.restart_after =
