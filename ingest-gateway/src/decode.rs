@@ -18,6 +18,9 @@ use crate::error::{Code, Problem};
 /// How many refusals a reply lists.
 pub const ERRORS_LISTED_MAX: usize = 100;
 
+/// How gzip begins (RFC 1952 §2.3.1), and JSON never does.
+const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
+
 /// The events of a body, as sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Events<'a> {
@@ -50,6 +53,12 @@ pub fn split(body: &[u8], events_max: usize) -> Result<Events<'_>, Problem> {
     let text = trim(body);
     let offset = text.as_ptr() as usize - body.as_ptr() as usize;
     let (slices, form) = match text.first() {
+        Some(_) if text.starts_with(GZIP_MAGIC) => {
+            return Err(Problem::permanent(
+                Code::InvalidEncoding,
+                "the body is gzip; say so with Content-Encoding: gzip",
+            ));
+        }
         None => {
             return Err(Problem::permanent(
                 Code::EmptyBody,

@@ -107,7 +107,14 @@ impl KafkaSettings {
         let needed = [
             ("client.id", "ingest-gateway"),
             ("compression.type", "lz4"),
+            // Batching that follows the load: nothing waits while no request
+            // is out, and what arrives while one is out makes the next batch.
+            // Measured on two cores shared with the broker, one event a POST:
+            // 4,500/s at 1 connection, 14,400 at 10, 40,600 at 64. More in
+            // flight cuts batches small (11,000 at 10; half the events/s with
+            // 1,000 a POST); a linger of 1 ms is 720, 6,900, 34,000.
             ("linger.ms", "0"),
+            ("max.in.flight", "1"),
             ("sticky.partitioning.linger.ms", "10"),
             ("batch.size", BATCH_BYTES_MAX),
             ("message.max.bytes", record_bytes.as_str()),

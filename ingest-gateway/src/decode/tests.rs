@@ -135,13 +135,10 @@ fn request(key: Option<&str>) -> Request<'_> {
     }
 }
 
-fn decoded(
-    body: &str,
-    key: Option<&str>,
-) -> (
-    Vec<(usize, String, String)>,
-    Vec<(usize, &'static str, String)>,
-) {
+type PositionJsonId = (usize, String, String);
+type PositionCodeReason = (usize, &'static str, String);
+
+fn decoded(body: &str, key: Option<&str>) -> (Vec<PositionJsonId>, Vec<PositionCodeReason>) {
     let events = split(body.as_bytes(), 1_000).unwrap();
     let (records, refusals) = decode(&events, request(key), &EventIdMinter::new([7; 8]));
     let records = records.into_iter().map(|record| {
