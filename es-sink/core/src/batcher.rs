@@ -69,10 +69,14 @@ impl Batcher {
         }
     }
 
-    /// When the request will have waited long enough.
+    /// When the request will have waited long enough; a full one waits for nothing.
     #[must_use]
     pub fn due_at(&self) -> Option<Duration> {
-        (self.building.n_items() > 0).then(|| self.started + self.limits.linger)
+        match self.building.n_items() {
+            0 => None,
+            n_items if n_items >= self.limits.items_max => Some(self.started),
+            _ => Some(self.started + self.limits.linger),
+        }
     }
 
     /// The request, however small.
@@ -190,6 +194,15 @@ mod tests {
         assert_eq!(fixture.due(150), Some(2));
         fixture.add(200, 10);
         assert_eq!(fixture.batcher.due_at(), Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_request_with_as_many_items_as_it_may_have_waits_for_no_more() {
+        let mut fixture = Fixture::new(LIMITS);
+        (0..9).for_each(|_| assert_eq!(fixture.add(100, 10), None));
+        assert_eq!(fixture.due(100), None);
+        assert_eq!(fixture.add(100, 10), None);
+        assert_eq!(fixture.due(100), Some(10));
     }
 
     #[test]

@@ -929,3 +929,6 @@ fn note_indexed(timestamps: &mut Vec<(i64, u32)>, timestamp_ms: Option<i64>) {
         _ => timestamps.push((timestamp_ms, 1)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! Single decisions of the machine. What holds over any run is in `tests/machine.rs`.
+
+use super::*;
+
+const BULK_CONCURRENCY: usize = 3;
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+
+/// A machine with one partition and a clock.
+struct Bench {
+    sink: Sink,
+    now: Duration,
+    next: i64,
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn at(partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic: "logs".to_owned(),
+        partition,
+    }
+}
+
+impl Bench {
+    fn new(bytes_held_max: usize) -> Self {
+        let mut sink = Sink::new(SinkConfig {
+            group: "group".to_owned(),
+            index_pattern: "logflow-{date}".parse().unwrap(),
+            bulk: BulkLimits {
+                bytes_max: 1 << 20,
+                items_max: 2,
+                linger: ms(50),
+            },
+            bulk_concurrency: BULK_CONCURRENCY,
+            bytes_held_max,
+            dead_letters_in_flight_max: 10,
+            commit_interval: ms(1_000),
+            drain_max: ms(2_000),
+            backoff: Backoff {
+                first: BACKOFF_FIRST,
+                longest: ms(10_000),
+            },
+            seed: 1,
+        });
+        let now = ms(1);
+        sink.handle(now, Input::Assigned(vec![(at(0), Some(NextOffset(0)))]));
+        Self { sink, now, next: 0 }
+    }
+
+    fn records(&mut self, count: usize, value: &[u8]) {
+        for _ in 0..count {
+            self.sink.record(
+                self.now,
+                &Record {
+                    topic: "logs",
+                    partition: 0,
+                    offset: Offset(self.next),
+                    timestamp_ms: Some(0),
+                    key: None,
+                    value: Some(value),
+                    headers: std::iter::empty(),
+                },
+            );
+            self.next += 1;
+        }
+    }
+
+    fn commands(&mut self) -> Vec<Command> {
+        std::iter::from_fn(|| self.sink.poll_command(self.now)).collect()
+    }
+
+    /// The bulk requests that go now, with the number of their items.
+    fn bulks(&mut self) -> Vec<(BulkId, usize)> {
+        let commands = self.commands().into_iter();
+        let sent = commands.filter_map(|command| match command {
+            Command::SendBulk { bulk, body } => {
+                let n_lines = body.iter().filter(|byte| **byte == b'\n').count();
+                Some((bulk, n_lines / 2))
+            }
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    fn letters(&mut self) -> Vec<(DeadLetterId, String)> {
+        let commands = self.commands().into_iter();
+        let sent = commands.filter_map(|command| match command {
+            Command::SendDeadLetter { id, letter } => {
+                let value = letter.value.unwrap_or_default();
+                Some((id, String::from_utf8(value).unwrap()))
+            }
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    fn reply(&mut self, bulk: BulkId, reply: Result<(u16, &str), &str>) {
+        let reply = reply.map(|(status, body)| (status, body.as_bytes()));
+        let reply = reply.map_err(str::to_owned);
+        self.sink.handle(self.now, Input::BulkReply { bulk, reply });
+    }
+
+    fn reply_items(&mut self, bulk: BulkId, statuses: &[u16]) {
+        let items: Vec<String> = statuses
+            .iter()
+            .map(|status| match status {
+                201 => r#"{"index":{"status":201,"result":"created"}}"#.to_owned(),
+                _ => format!(r#"{{"index":{{"status":{status},"error":{{"type":"t"}}}}}}"#),
+            })
+            .collect();
+        let body = format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","));
+        self.reply(bulk, Ok((200, &body)));
+    }
+
+    fn letter_reply(&mut self, id: DeadLetterId, result: Result<(), &str>) {
+        let result = result.map_err(str::to_owned);
+        self.sink
+            .handle(self.now, Input::DeadLetterReply { id, result });
+    }
+}
+
+#[test]
+fn a_request_grows_while_it_could_not_go_anyway() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(2 * BULK_CONCURRENCY, b"{}");
+    bench.records(1, b"{}");
+    let sent = bench.bulks();
+    assert_eq!(sent.len(), BULK_CONCURRENCY);
+    bench.now += ms(60);
+    assert_eq!(bench.bulks(), []);
+    bench.records(1, b"{}");
+    bench.reply_items(sent[0].0, &[201, 201]);
+    let next = bench.bulks();
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].1, 2);
+}
+
+#[test]
+fn requests_that_fail_together_are_one_failure() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(2 * BULK_CONCURRENCY, b"{}");
+    for (bulk, _) in bench.bulks() {
+        bench.reply(bulk, Err("connection refused"));
+    }
+    assert_eq!(bench.bulks(), []);
+    let deadline = bench.sink.next_deadline(bench.now);
+    assert!(deadline <= bench.now + BACKOFF_FIRST, "{deadline:?}");
+    bench.now = deadline;
+    let probe = bench.bulks();
+    assert_eq!(
+        probe.len(),
+        1,
+        "one request finds out whether it works again"
+    );
+    bench.reply_items(probe[0].0, &[201, 201]);
+    assert_eq!(bench.bulks().len(), BULK_CONCURRENCY - 1);
+}
+
+#[test]
+fn leftovers_of_several_requests_are_tried_again_together() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(2 * BULK_CONCURRENCY, b"{}");
+    let sent = bench.bulks();
+    for (bulk, _) in &sent[..2] {
+        bench.reply_items(*bulk, &[201, 403]);
+    }
+    bench.reply_items(sent[2].0, &[503, 201]);
+    let status = bench.sink.status();
+    assert_eq!(status.bulks_waiting, 2, "one that is held, one that is not");
+    assert_eq!(status.held.len(), 1);
+    assert_eq!(
+        (status.held[0].cause, status.held[0].items),
+        (HoldCause::Forbidden, 2)
+    );
+    bench.now += BACKOFF_FIRST;
+    let sizes: Vec<usize> = bench.bulks().iter().map(|(_, n_items)| *n_items).collect();
+    assert_eq!(sizes, [2, 1]);
+}
+
+#[test]
+fn what_piles_up_behind_one_held_record_is_bounded() {
+    let mut bench = Bench::new(20_000);
+    bench.records(2, b"{}");
+    let (bulk, _) = bench.bulks()[0];
+    bench.reply_items(bulk, &[403, 201]);
+    for _ in 0..10_000 {
+        if !bench.sink.accepts_records() {
+            break;
+        }
+        bench.records(2, b"{}");
+        for (bulk, n_items) in bench.bulks() {
+            bench.reply_items(bulk, &[201, 201][..n_items]);
+        }
+    }
+    assert!(!bench.sink.accepts_records());
+    assert!(bench.sink.status().partitions[0].in_flight <= 3);
+    bench.now += ms(10_000);
+    for (bulk, n_items) in bench.bulks() {
+        bench.reply_items(bulk, &[201, 201][..n_items]);
+    }
+    assert_eq!(bench.sink.status().bytes_held, 0);
+}
+
+#[test]
+fn a_dead_letter_that_can_never_be_sent_does_not_stop_the_others() {
+    let mut bench = Bench::new(1 << 20);
+    for value in ["huge", "small", "other"] {
+        bench.records(1, value.as_bytes());
+    }
+    let mut arrived = Vec::new();
+    for _ in 0..10 {
+        for (id, value) in bench.letters() {
+            if value == "huge" {
+                bench.letter_reply(id, Err("message too large"));
+            } else {
+                bench.letter_reply(id, Ok(()));
+                arrived.push(value);
+            }
+        }
+        bench.now = bench.sink.next_deadline(bench.now);
+    }
+    assert_eq!(arrived, ["small", "other"]);
+    assert_eq!(
+        bench.sink.status().held[0].cause,
+        HoldCause::DeadLetterTopic
+    );
+}
+
+#[test]
+fn reading_is_paused_only_if_it_stays_full_and_goes_on_at_half() {
+    let mut bench = Bench::new(1_000);
+    bench.records(
+        2 * BULK_CONCURRENCY,
+        &[b"{".as_slice(), &[b' '; 200], b"}"].concat(),
+    );
+    assert!(!bench.sink.accepts_records());
+    let sent = bench.bulks();
+    let deadline = bench.sink.next_deadline(bench.now);
+    assert_eq!(deadline, bench.now + PAUSE_AFTER);
+    bench.now = deadline;
+    assert!(matches!(bench.commands()[..], [Command::Pause]));
+    assert!(bench.sink.is_paused());
+    bench.reply_items(sent[0].0, &[201, 201]);
+    assert!(matches!(bench.commands()[..], []));
+    for (bulk, _) in &sent[1..] {
+        bench.reply_items(*bulk, &[201, 201]);
+    }
+    assert!(matches!(bench.commands()[..], [Command::Resume]));
+    assert!(!bench.sink.is_paused());
+}
+
+#[test]
+fn a_partition_assigned_during_a_shutdown_takes_no_records() {
+    let mut bench = Bench::new(1 << 20);
+    bench.sink.handle(bench.now, Input::Shutdown);
+    bench
+        .sink
+        .handle(bench.now, Input::Assigned(vec![(at(1), None)]));
+    let ignored_before = bench.sink.counters().records_ignored;
+    bench.records(1, b"{}");
+    assert_eq!(bench.sink.counters().records_ignored, ignored_before + 1);
+    let [Command::Release(offsets), Command::Exit] = &bench.commands()[..] else {
+        panic!("it ends at once");
+    };
+    assert_eq!(offsets[..], []);
+    assert!(bench.sink.poll_command(bench.now + ms(10_000)).is_none());
+}
+
+#[test]
+fn one_spoiled_document_is_found_by_halving() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(2, b"{}");
+    let spoiled = r#"{"error":{"type":"x_content_parse_exception","reason":"r"},"status":400}"#;
+    let (bulk, _) = bench.bulks()[0];
+    bench.reply(bulk, Ok((400, spoiled)));
+    let halves = bench.bulks();
+    assert_eq!(
+        halves
+            .iter()
+            .map(|(_, n_items)| *n_items)
+            .collect::<Vec<_>>(),
+        [1, 1]
+    );
+    bench.reply(halves[0].0, Ok((400, spoiled)));
+    bench.reply_items(halves[1].0, &[201]);
+    assert_eq!(bench.letters().len(), 1);
+    assert_eq!(bench.sink.status().partitions[0].in_flight, 1);
+}
+
+#[test]
+fn a_partition_is_given_back_when_its_records_are_settled() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(3, b"{}");
+    bench.sink.handle(bench.now, Input::Revoked(vec![at(0)]));
+    let sent = bench.bulks();
+    assert_eq!(sent.len(), 2, "what was being built goes at once");
+    bench.reply_items(sent[0].0, &[201, 201]);
+    assert!(matches!(bench.commands()[..], []));
+    bench.reply_items(sent[1].0, &[201]);
+    let [Command::Release(offsets)] = &bench.commands()[..] else {
+        panic!("it is drained");
+    };
+    assert_eq!(offsets[..], [(at(0), NextOffset(3))]);
+    assert_eq!(bench.sink.status().partitions, []);
+}
+
+#[test]
+fn a_partition_is_given_back_in_time_even_if_its_records_are_not_settled() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(4, b"{}");
+    let sent = bench.bulks();
+    bench.reply_items(sent[0].0, &[201, 201]);
+    bench.sink.handle(bench.now, Input::Revoked(vec![at(0)]));
+    bench.now += ms(1_999);
+    assert!(matches!(bench.commands()[..], []));
+    assert_eq!(bench.sink.next_deadline(bench.now), bench.now + ms(1));
+    bench.now += ms(1);
+    let [Command::Release(offsets)] = &bench.commands()[..] else {
+        panic!("there is no more time");
+    };
+    assert_eq!(offsets[..], [(at(0), NextOffset(2))]);
+    bench.reply_items(sent[1].0, &[201, 201]);
+    assert!(matches!(bench.commands()[..], []));
+    assert_eq!(bench.sink.status().bytes_held, 0);
+}
