@@ -23,8 +23,9 @@ use crate::interrupt::{Interrupt, POLL};
 /// A log larger than this is moved to `<log>.1` at the next start.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 
-/// How many lines of each log an error shows.
-const TAIL_LINES: usize = 20;
+/// How many lines of each log an error shows, and how much of each.
+const TAIL_LINES: usize = 15;
+const TAIL_LINE_CHARS: usize = 400;
 
 /// Tells whether a process does its work: `Err` with the reason while it does not.
 pub type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -394,7 +395,15 @@ pub fn tail(path: &Path) -> String {
     if last.is_empty() {
         return String::new();
     }
-    let quoted: String = last.iter().map(|line| format!("\n  | {line}")).collect();
+    let quoted: String = last
+        .iter()
+        .map(|line| {
+            format!(
+                "\n  | {}",
+                line.chars().take(TAIL_LINE_CHARS).collect::<String>()
+            )
+        })
+        .collect();
     format!("\n  end of {}:{quoted}", path.display())
 }
 
