@@ -8,21 +8,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what must not be")]
 
+mod engines;
+mod log;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::batcher::BulkLimits;
 use es_sink_core::bulk_request::Record;
-use es_sink_core::dead_letter::DeadLetter;
 use es_sink_core::retry::Backoff;
 use es_sink_core::sink::{BulkId, Command, DeadLetterId, Input, Sink, SinkConfig};
 use log_event::offset::{NextOffset, Offset};
 
+use crate::log::{Dice, Key, LogRecord, NOON, Partition, random_partition};
+
 const RUNS: u64 = 3_000;
 const TOPIC: &str = "logs";
-const NOON: i64 = 1_694_779_200_000;
 /// From the end of the faults to rest, at the longest.
 const REST_WITHIN: Duration = Duration::from_secs(300);
 /// A dead letter in the making is larger than the item that it was.
@@ -58,44 +60,6 @@ const EVERYTHING: [&str; 26] = [
     "x_content_parse_exception",
 ];
 
-/// Partition and offset.
-type Key = (i32, i64);
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Nature {
-    Good,
-    /// Refused as an item.
-    Poison,
-    /// Any request that holds it is refused as a whole.
-    Spoiler,
-    /// The same, as too large.
-    TooLarge,
-    Tombstone,
-    NoObject,
-}
-
-#[derive(Debug)]
-struct LogRecord {
-    key: Key,
-    nature: Nature,
-    value: Option<Vec<u8>>,
-    headers: Vec<(&'static str, Option<Vec<u8>>)>,
-}
-
-#[derive(Debug, Default)]
-struct Partition {
-    log: Vec<LogRecord>,
-    committed: Option<i64>,
-    owned: bool,
-    paused: bool,
-    /// The next record to deliver.
-    next: usize,
-    /// The highest commit of this assignment.
-    highest: i64,
-    /// Counts its assignments.
-    epoch: u32,
-}
-
 /// What is on its way back to the machine.
 #[derive(Debug)]
 enum Reply {
@@ -111,26 +75,6 @@ enum Reply {
         result: Result<(), String>,
     },
     Commit(Result<(), String>),
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.below(to - from))
-    }
 }
 
 struct World {
@@ -187,55 +131,6 @@ fn random_config(dice: &mut Dice) -> SinkConfig {
             longest: dice.millis(200, 3_000),
         },
         seed: dice.below(u64::MAX),
-    }
-}
-
-fn random_record(dice: &mut Dice, key: Key) -> LogRecord {
-    let nature = match dice.below(40) {
-        0 | 1 => Nature::Poison,
-        2 => Nature::Spoiler,
-        3 => Nature::TooLarge,
-        4 => Nature::Tombstone,
-        5 => Nature::NoObject,
-        _ => Nature::Good,
-    };
-    let (partition, offset) = key;
-    let filler = "x".repeat(dice.below(60) as usize);
-    let breaks = if dice.percent(10) { "\n" } else { "" };
-    let value = match nature {
-        Nature::Tombstone => None,
-        Nature::NoObject => Some("[1]".to_owned()),
-        _ => Some(format!(
-            r#"{{"p":{partition},{breaks}"o":{offset},"x":"{filler}"}}"#
-        )),
-    };
-    let mut headers = Vec::new();
-    if dice.percent(60) {
-        let id = format!("id \"{partition}\"/{offset}");
-        let time = NOON + 86_400_000 * dice.below(2) as i64;
-        headers.push(("event-id", Some(id.into_bytes())));
-        headers.push(("event-time", Some(time.to_string().into_bytes())));
-        headers.push(("dialect", None));
-    }
-    LogRecord {
-        key,
-        nature,
-        value: value.map(String::into_bytes),
-        headers,
-    }
-}
-
-fn random_partition(dice: &mut Dice, partition: i32) -> Partition {
-    let mut offset = dice.below(3) as i64;
-    let mut log = Vec::new();
-    for _ in 0..dice.below(60) {
-        log.push(random_record(dice, (partition, offset)));
-        let gap = if dice.percent(10) { dice.below(5) } else { 0 };
-        offset += 1 + gap as i64;
-    }
-    Partition {
-        log,
-        ..Partition::default()
     }
 }
 
@@ -574,228 +469,6 @@ impl World {
         let index = log.binary_search_by_key(&key.1, |record| record.key.1);
         &log[index.expect("only what is in the log is sent")]
     }
-
-    fn bulk(&mut self, bulk: BulkId, body: &[u8]) {
-        let keys = self.read_body(body);
-        let natures: Vec<Nature> = keys.iter().map(|key| self.record_of(*key).nature).collect();
-        let faults = !self.is_healed();
-        let mut applied = Vec::new();
-        let mut reply = if natures.contains(&Nature::TooLarge) {
-            Ok((413, String::new()))
-        } else if natures.contains(&Nature::Spoiler) {
-            Ok((400, error("x_content_parse_exception")))
-        } else if faults && self.dice.percent(20) {
-            self.refuse_whole(keys.len())
-        } else {
-            let mut items = Vec::new();
-            for (key, nature) in keys.iter().zip(natures) {
-                let item = self.item_reply(*key, nature, faults);
-                if item.starts_with(r#"{"index":{"result""#) {
-                    applied.push(*key);
-                }
-                items.push(item);
-            }
-            if faults && self.dice.percent(5) {
-                items.pop();
-            }
-            let whole = format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","));
-            let cut = if faults && self.dice.percent(5) { 3 } else { 0 };
-            Ok((200, whole[..whole.len() - cut].to_owned()))
-        };
-        if faults && self.dice.percent(8) {
-            // Carried out, and the reply lost; or not even that.
-            reply = Err("connection reset".to_owned());
-            if self.dice.percent(50) {
-                applied.clear();
-            }
-        }
-        let latency = if faults {
-            self.dice.millis(1, 1_000)
-        } else {
-            self.dice.millis(1, 300)
-        };
-        let due = self.now + latency;
-        self.replies.push((
-            due,
-            Reply::Bulk {
-                bulk,
-                applied,
-                reply,
-            },
-        ));
-    }
-
-    fn refuse_whole(&mut self, n_items: usize) -> Result<(u16, String), String> {
-        let refusals = [
-            (400, "illegal_argument_exception"),
-            (400, "never_heard_of_exception"),
-            (401, "security_exception"),
-            (403, "security_exception"),
-            (404, "index_not_found_exception"),
-            (429, "es_rejected_execution_exception"),
-            (503, "unavailable_shards_exception"),
-            (413, "too_large"),
-        ];
-        let (status, kind) = refusals[self.dice.below(refusals.len() as u64) as usize];
-        if status == 413 && n_items == 1 {
-            return Ok((502, "<html>".to_owned()));
-        }
-        Ok((status, error(kind)))
-    }
-
-    fn item_reply(&mut self, key: Key, nature: Nature, faults: bool) -> String {
-        let refusals = [
-            (429, "es_rejected_execution_exception"),
-            (429, "cluster_block_exception"),
-            (403, "cluster_block_exception"),
-            (403, "security_exception"),
-            (503, "unavailable_shards_exception"),
-            (404, "index_not_found_exception"),
-            (400, "index_closed_exception"),
-            (400, "illegal_argument_exception"),
-            (400, "never_heard_of_exception"),
-            (500, "null_pointer_exception"),
-        ];
-        let chance = if self.now < self.outage_until { 85 } else { 15 };
-        let (status, kind) = if faults && self.dice.percent(chance) {
-            refusals[self.dice.below(refusals.len() as u64) as usize]
-        } else if nature == Nature::Poison {
-            (400, "document_parsing_exception")
-        } else if self.indexed.contains(&key) {
-            return r#"{"index":{"result":"updated","status":200}}"#.to_owned();
-        } else {
-            return r#"{"index":{"result":"created","status":201}}"#.to_owned();
-        };
-        let mut item = String::new();
-        write!(
-            item,
-            r#"{{"index":{{"status":{status},"error":{{"type":"{kind}","reason":"r"}}}}}}"#
-        )
-        .unwrap();
-        item
-    }
-
-    /// Which records a body holds; each is what it was the first time (EO-3).
-    fn read_body(&mut self, body: &[u8]) -> Vec<Key> {
-        let body = body.strip_suffix(b"\n").expect("the last line ends, too");
-        let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
-        assert!(lines.len().is_multiple_of(2) && lines.len() / 2 <= self.config.bulk.items_max);
-        let mut keys = Vec::new();
-        for pair in lines.chunks(2) {
-            let source: serde_json::Value = serde_json::from_slice(pair[1]).unwrap();
-            let number = |name: &str| source[name].as_i64().unwrap();
-            let key = (number("p") as i32, number("o"));
-            let action = String::from_utf8(pair[0].to_vec()).unwrap();
-            let read: serde_json::Value = serde_json::from_str(&action).unwrap();
-            assert!(read["index"]["_id"].is_string(), "{action}");
-            let before = self
-                .identities
-                .entry(key)
-                .or_insert_with(|| (action.clone(), pair[1].to_vec()));
-            assert_eq!(*before, (action, pair[1].to_vec()), "EO-3: {key:?}");
-            keys.push(key);
-        }
-        keys
-    }
-
-    fn dead_letter(&mut self, id: DeadLetterId, letter: &DeadLetter) {
-        let header = |name: &str| {
-            let name = format!("__connect.errors.{name}");
-            let found = letter.headers.iter().find(|(other, _)| *other == name);
-            let value = found.and_then(|(_, value)| value.clone()).unwrap();
-            String::from_utf8(value).unwrap()
-        };
-        let key = (
-            header("partition").parse().unwrap(),
-            header("offset").parse().unwrap(),
-        );
-        let record = self.record_of(key);
-        assert_ne!(record.nature, Nature::Good, "EO-5: {record:?} {letter:?}");
-        assert_eq!(letter.value, record.value, "the original value");
-        for (kept, (name, value)) in letter.headers.iter().zip(&record.headers) {
-            assert_eq!((kept.0.as_str(), &kept.1), (*name, value));
-        }
-        let epoch = self.partitions[key.0 as usize].epoch;
-        let fails = !self.is_healed() && self.dice.percent(30);
-        let result = if fails {
-            Err("queue full".to_owned())
-        } else {
-            Ok(())
-        };
-        let due = self.now + self.dice.millis(1, 400);
-        self.replies.push((
-            due,
-            Reply::Letter {
-                id,
-                key,
-                epoch,
-                result,
-            },
-        ));
-    }
-
-    fn check_offsets(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
-        for (at, next) in offsets {
-            let partition = &mut self.partitions[at.partition as usize];
-            assert!(partition.owned, "EO-2: {at} is not ours");
-            assert!(
-                partition.highest <= next.0,
-                "EO-2: {at} goes back to {next}"
-            );
-            partition.highest = next.0;
-            let open = partition.log.iter().find(|record| {
-                !self.indexed.contains(&record.key) && !self.dead.contains(&record.key)
-            });
-            assert!(
-                open.is_none_or(|record| next.0 <= record.key.1),
-                "EO-1: {at} would commit {next} past {open:?}"
-            );
-        }
-    }
-
-    fn commit(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
-        assert!(!self.commit_in_flight, "one commit at a time");
-        assert!(!offsets.is_empty());
-        self.check_offsets(offsets);
-        self.commit_in_flight = true;
-        let fails = !self.is_healed() && self.dice.percent(20);
-        self.keep_offsets(offsets, fails);
-        let result = if fails {
-            Err("rebalance in progress".to_owned())
-        } else {
-            Ok(())
-        };
-        let due = self.now + self.dice.millis(1, 800);
-        self.replies.push((due, Reply::Commit(result)));
-    }
-
-    /// A commit that fails may have come through all the same.
-    fn keep_offsets(&mut self, offsets: &[(TopicPartition, NextOffset)], fails: bool) {
-        if !fails || self.dice.percent(50) {
-            for (at, next) in offsets {
-                self.partitions[at.partition as usize].committed = Some(next.0);
-            }
-        }
-    }
-
-    fn release(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
-        self.check_offsets(offsets);
-        let fails = !self.is_healed() && self.dice.percent(20);
-        self.keep_offsets(offsets, fails);
-        let status = self.sink.status();
-        let n_unsettled = status.bulks_in_flight + status.bulks_waiting;
-        self.seen.insert(match n_unsettled {
-            0 => "release, drained",
-            _ => "release, not drained",
-        });
-        for p in std::mem::take(&mut self.releasing) {
-            self.partitions[p as usize].owned = false;
-        }
-    }
-}
-
-fn error(kind: &str) -> String {
-    format!(r#"{{"error":{{"type":"{kind}","reason":"r"}},"status":0}}"#)
 }
 
 struct SaysSeed(u64);
