@@ -90,9 +90,9 @@ impl Gateway {
         &self.config
     }
 
-    /// From now on it is not ready, and new requests are refused if `refuse`.
-    pub fn drain(&self, refuse: bool) {
-        self.draining.store(refuse, Ordering::Relaxed);
+    /// From now on new requests are refused; those inside go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     fn watch(self: &Arc<Self>) {

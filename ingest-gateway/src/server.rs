@@ -132,7 +132,7 @@ impl Server {
             }
         }
         drop(listener);
-        gateway.drain(true);
+        gateway.drain();
         if tokio::time::timeout(config.drain_timeout, graceful.shutdown())
             .await
             .is_err()

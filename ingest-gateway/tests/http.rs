@@ -329,7 +329,7 @@ async fn a_full_or_ending_gateway_refuses_whole_requests() {
     check(&client, pair, &[], expect![[r#"
         503 (retry after 1) {"title":"Service Unavailable","status":503,"code":"overloaded","detail":"the gateway holds as many bytes as it may; nothing of this request was kept","outcome":"none"}
     "#]]).await;
-    client.gateway.drain(true);
+    client.gateway.drain();
     check(&client, EXAMPLE, &[], expect![[r#"
         503 (retry after 1) {"title":"Service Unavailable","status":503,"code":"draining","detail":"the gateway is about to end; try another","outcome":"none"}
     "#]]).await;
