@@ -77,15 +77,71 @@ impl DeadLetter {
             timestamp_ms,
         }
     }
+}
 
-    /// About how many bytes it holds.
-    #[must_use]
-    pub fn n_bytes(&self) -> usize {
-        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers = self
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn letter(headers: Vec<(String, Option<Vec<u8>>)>, reason: &str) -> DeadLetter {
+        let record = RecordParts {
+            key: None,
+            value: Some(b"[1]".to_vec()),
+            headers,
+            timestamp_ms: Some(5),
+        };
+        let at = TopicPartition {
+            topic: "logs".to_owned(),
+            partition: 3,
+        };
+        let rejection = Rejection {
+            kind: "not_an_object".to_owned(),
+            reason: reason.to_owned(),
+        };
+        DeadLetter::new(record, &at, Offset(42), "group", "the-id", &rejection)
+    }
+
+    #[test]
+    fn the_original_comes_first_and_then_the_reason() {
+        let letter = letter(vec![("tenant".to_owned(), None)], "no object");
+        assert_eq!((letter.key, letter.timestamp_ms), (None, Some(5)));
+        assert_eq!(letter.value.as_deref(), Some(&b"[1]"[..]));
+        let headers = letter.headers.into_iter().map(|(name, value)| {
+            let value = value.map(|value| String::from_utf8(value).unwrap());
+            format!("{name}: {}\n", value.unwrap_or_default())
+        });
+        expect![[r#"
+            tenant: 
+            event-id: the-id
+            __connect.errors.topic: logs
+            __connect.errors.partition: 3
+            __connect.errors.offset: 42
+            __connect.errors.connector.name: group
+            __connect.errors.task.id: 0
+            __connect.errors.stage: TASK_PUT
+            __connect.errors.class.name: es-sink
+            __connect.errors.exception.class.name: not_an_object
+            __connect.errors.exception.message: no object
+        "#]].assert_eq(&headers.collect::<String>());
+    }
+
+    #[test]
+    fn an_event_id_is_added_only_where_there_is_none() {
+        let own = vec![(EVENT_ID.to_owned(), Some(b"own".to_vec()))];
+        let letter = letter(own.clone(), "r");
+        let ids = letter
             .headers
-            .iter()
-            .map(|(name, value)| 48 + name.len() + length(value));
-        128 + length(&self.key) + length(&self.value) + headers.sum::<usize>()
+            .into_iter()
+            .filter(|(name, _)| name == EVENT_ID);
+        assert_eq!(ids.collect::<Vec<_>>(), own);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut() {
+        let letter = letter(Vec::new(), &"ä".repeat(1_000_000));
+        let (_, reason) = letter.headers.last().unwrap();
+        assert_eq!(reason.as_ref().unwrap().len(), 2 * REASON_CHARS_MAX);
     }
 }
