@@ -86,7 +86,7 @@ impl Events {
         let now_ms = i64::try_from(now.as_millis())?;
         let run = match &self.run {
             Some(run) => run.clone(),
-            None => RunId::of_number(u64::try_from(now.as_micros())?),
+            None => RunId::of_number(u64::try_from(now.as_millis())?),
         };
         let an_hour_ago = Timestamp::from_millis(now_ms - HOUR_MILLIS);
         let start = self.start.or(an_hour_ago).context("the clock is wrong")?;

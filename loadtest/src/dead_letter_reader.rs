@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use service::kafka::{KafkaProperty, client_config};
@@ -35,6 +36,19 @@ pub struct DeadLetters {
 /// Dead letters of a run by reason, the class name in their headers.
 pub type Reasons = BTreeMap<String, u64>;
 
+/// Keeps the end of a partition, which is asked for, out of the log of errors.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            tracing::warn!(%error, reason, "kafka");
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
 impl DeadLetters {
     /// Tells of the event of every dead letter of the run; blocks its thread. A
     /// topic that does not exist holds none.
@@ -42,7 +56,7 @@ impl DeadLetters {
     /// # Errors
     /// If the topic cannot be read to its end.
     pub fn read(&self, run: &RunId, mut found: impl FnMut(u64)) -> anyhow::Result<Reasons> {
-        let consumer: BaseConsumer = client_config(
+        let consumer: BaseConsumer<Quiet> = client_config(
             &self.brokers,
             &[("client.id", "loadtest"), ("group.id", "loadtest-verify")],
             &self.properties,
@@ -54,7 +68,7 @@ impl DeadLetters {
                 ("allow.auto.create.topics", "false"),
             ],
         )
-        .create()
+        .create_with_context(Quiet)
         .context("the consumer cannot be set up")?;
         let mut partitions = self.assign_all(&consumer)?;
         let mut reasons = Reasons::new();
@@ -89,7 +103,7 @@ impl DeadLetters {
         Ok(reasons)
     }
 
-    fn assign_all(&self, consumer: &BaseConsumer) -> anyhow::Result<HashSet<i32>> {
+    fn assign_all(&self, consumer: &BaseConsumer<Quiet>) -> anyhow::Result<HashSet<i32>> {
         let metadata = consumer
             .fetch_metadata(Some(&self.topic), TIMEOUT)
             .with_context(|| format!("topic `{}` cannot be looked up", self.topic))?;

@@ -179,10 +179,15 @@ impl ElasticsearchReader {
                 .page(&format!("/_search/scroll?{FILTER}"), next)
                 .await?;
         }
+        // The snapshot goes away by itself after two minutes where this fails.
         let done = json!({ "scroll_id": page.scroll_id });
-        self.send(Method::Delete, "/_search/scroll", Some(done))
+        if let Err(error) = self
+            .send(Method::Delete, "/_search/scroll", Some(done))
             .await
-            .map(drop)
+        {
+            tracing::debug!(%error, "a scroll stays open until it expires");
+        }
+        Ok(())
     }
 
     async fn page(&self, path: &str, body: serde_json::Value) -> anyhow::Result<Page> {

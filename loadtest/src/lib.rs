@@ -15,8 +15,38 @@
 //! 11. [`bulk_frames`] and [`null_elasticsearch`]: the fastest Elasticsearch there is, for measuring what feeds it.
 //! 12. [`bench_gateway`], [`bench_sink`] and [`process_usage`]: the two benchmarks.
 //!
-//! Tests call [`generate_http::run`], [`generate_kafka::run`] and
-//! [`verification::run`] in process; the binary is the same calls behind flags.
+//! Tests call the same functions as the binary:
+//!
+//! ```no_run
+//! use indicatif::ProgressBar;
+//! use loadtest::generate_http::{self, HttpSettings, Watch};
+//! use loadtest::http_client::Target;
+//! use loadtest::verification::{self, VerificationSettings};
+//! use loadtest::workload::{Workload, WorkloadSettings};
+//! use log_event::timestamp::Timestamp;
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let ledger = std::path::Path::new("run.ledger");
+//! let start = Timestamp::parse("2023-09-15T08:00:00Z")?;
+//! let workload = Workload::new(WorkloadSettings::new(1, "r1".parse()?, start));
+//! let target = Target::parse("http://127.0.0.1:3000", "/logs")?;
+//! let mut settings = HttpSettings::new(target, workload, 200_000);
+//! settings.idempotency_keys = true;
+//! let report = generate_http::run(settings, ledger, Watch::unseen()).await?;
+//! assert_eq!(report.events.acknowledged, 200_000);
+//!
+//! let settings = VerificationSettings {
+//!     ledger: ledger.to_owned(),
+//!     elasticsearch: vec!["http://127.0.0.1:9200".parse()?],
+//!     index: "logflow-*".to_owned(),
+//!     dead_letters: None,
+//!     wait: std::time::Duration::from_secs(30),
+//! };
+//! let found = verification::run(&settings, &ProgressBar::hidden()).await?;
+//! assert!(found.verdict.holds(), "{found}");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod marker;
 pub mod workload;
