@@ -15,7 +15,7 @@ use service::units::{ByteSize, Span};
 use crate::admission::RateLimits;
 use crate::body::BodyLimits;
 use crate::client::Network;
-use crate::produce::{KafkaSettings, RECORD_OVERHEAD_BYTES};
+use crate::kafka_settings::{KafkaSettings, RECORD_OVERHEAD_BYTES};
 
 /// The settings, in the order of the help.
 pub const PROGRAM: Program = Program {

@@ -9,8 +9,8 @@
 //! 5. [`admission`]: rate limits per client, and the budget of bytes in flight.
 //! 6. [`body`]: reads and inflates, within limits.
 //! 7. [`decode`]: bytes become events, each bad one refused alone.
-//! 8. [`reachability`]: whether Kafka takes records now.
-//! 9. [`produce`]: records out, delivery reports in; [`delivery`] says what each report means.
+//! 8. [`reachability`]: whether Kafka takes records now, asked by [`probe`].
+//! 9. [`produce`]: records out, delivery reports in, set up by [`kafka_settings`]; [`delivery`] says what each report means.
 //! 10. [`reply`]: what happened becomes a status and a body; [`error`] lists the codes.
 //! 11. [`metrics`]: what operators see.
 //!
@@ -25,6 +25,8 @@ pub mod admission;
 pub mod body;
 pub mod decode;
 pub mod reachability;
+pub mod probe;
+pub mod kafka_settings;
 pub mod delivery;
 pub mod produce;
 pub mod reply;

@@ -30,8 +30,9 @@ use crate::decode::{self, Refusals};
 use crate::delivery::Deliveries;
 use crate::error::{Code, Outcome, Problem};
 use crate::headers;
+use crate::kafka_settings::RECORD_OVERHEAD_BYTES;
 use crate::metrics::Metrics;
-use crate::produce::{Delivering, Producer, RECORD_OVERHEAD_BYTES};
+use crate::produce::{Delivering, Producer};
 use crate::reply::{self, KAFKA_RETRY_AFTER_SECONDS, Reply};
 
 /// Bodies from here on are decoded on a thread of their own: 512 KiB of JSON

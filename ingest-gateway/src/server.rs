@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Layer as _;
 
 use crate::config::Config;
-use crate::produce::Probe;
+use crate::probe::Probe;
 use crate::routes::{self, Gateway};
 
 /// How long a connection may take for the head of a request, or stay idle

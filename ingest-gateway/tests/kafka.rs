@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ingest_gateway::produce::Probe;
+use ingest_gateway::probe::Probe;
 use ingest_gateway::server::Server;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
