@@ -1,0 +1,236 @@
+//! Flags, environment and file become a checked configuration.
+//!
+//! In the flow: **`config`** → `server`.
+//! Not here: how values are read and reported (`service::settings`).
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use service::elasticsearch::NodeUrl;
+use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
+use service::units::{ByteSize, Span};
+
+/// The longest time that Elasticsearch is asked to hold a cursor for between two pages.
+const CURSOR_KEEP_ALIVE_MAX: Duration = Duration::from_secs(3600);
+
+const PROGRAM: Program = Program {
+    name: "query-api",
+    about: "Searches the log events in Elasticsearch over HTTP.",
+    settings: &[
+        Setting::new("listen", "ADDRESS", "127.0.0.1:5000", "Where to listen"),
+        Setting::new(
+            "elasticsearch-url",
+            "URL",
+            "http://127.0.0.1:9200",
+            "A node of the cluster, http(s)://[USER:PASSWORD@]HOST:PORT; give all of them",
+        )
+        .many(Arity::List),
+        Setting::new(
+            "index",
+            "PATTERN",
+            "logflow-*",
+            "The indices to search, as Elasticsearch's multi-target syntax takes them",
+        ),
+        Setting::new(
+            "search-timeout",
+            "TIME",
+            "10s",
+            "How long a search may take; what it found until then is returned and called partial",
+        ),
+        Setting::optional(
+            "max-time-range",
+            "TIME",
+            "The longest time range that a search may ask for; without it any range may be asked for, also none",
+        ),
+        Setting::new(
+            "max-concurrent-searches",
+            "N",
+            "64",
+            "How many searches may run at once; a search for more than 1,000 events counts once per 1,000",
+        ),
+        Setting::new(
+            "max-open-cursors",
+            "N",
+            "100",
+            "How many cursors may be open; beyond it the one unused for longest is closed",
+        ),
+        Setting::new(
+            "cursor-keep-alive",
+            "TIME",
+            "1m",
+            "How long a cursor stays open after its last use; at most 1h",
+        ),
+        Setting::new(
+            "max-body-bytes",
+            "SIZE",
+            "1MiB",
+            "The largest request body; a cursor grows by 0.2 KB for each shard it searches",
+        ),
+    ],
+};
+
+/// What the service needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The cluster, at least one node.
+    pub elasticsearch: Vec<NodeUrl>,
+    /// The indices to search.
+    pub index: IndexExpression,
+    /// How long Elasticsearch may search.
+    pub search_timeout: Duration,
+    /// The longest time range of a search.
+    pub time_range_max: Option<Duration>,
+    /// At least 10, so that a search of any size is admitted when no other runs.
+    pub concurrent_searches_max: u32,
+    /// At least 1.
+    pub open_cursors_max: usize,
+    /// How long a cursor lives after its last use.
+    pub cursor_keep_alive: Duration,
+    /// The largest request body.
+    pub body_bytes_max: usize,
+}
+
+impl Config {
+    /// Reads the command line, the environment and the file.
+    ///
+    /// # Errors
+    /// [`SettingsError`] with every fault.
+    pub fn load(
+        args: impl IntoIterator<Item = OsString>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Checked), SettingsError> {
+        let mut settings = Settings::load(PROGRAM, args, env)?;
+        let config = Self {
+            listen: settings.value("listen"),
+            elasticsearch: settings.list("elasticsearch-url"),
+            index: settings.value("index"),
+            search_timeout: settings.value::<Span>("search-timeout").0,
+            time_range_max: settings
+                .optional::<Span>("max-time-range")
+                .map(|span| span.0),
+            concurrent_searches_max: settings.value("max-concurrent-searches"),
+            open_cursors_max: settings.value("max-open-cursors"),
+            cursor_keep_alive: settings.value::<Span>("cursor-keep-alive").0,
+            body_bytes_max: settings.value::<ByteSize>("max-body-bytes").bytes(),
+        };
+        if config.elasticsearch.is_empty() {
+            settings.reject("elasticsearch-url", "names no node");
+        }
+        if config.search_timeout.is_zero() {
+            settings.reject("search-timeout", "must be longer than 0");
+        }
+        if config.time_range_max.is_some_and(|max| max.is_zero()) {
+            settings.reject("max-time-range", "must be longer than 0");
+        }
+        if !(10..=100_000).contains(&config.concurrent_searches_max) {
+            settings.reject("max-concurrent-searches", "must be 10 to 100000");
+        }
+        if !(1..=10_000).contains(&config.open_cursors_max) {
+            settings.reject("max-open-cursors", "must be 1 to 10000");
+        }
+        let keep_alive = Duration::from_secs(1)..=CURSOR_KEEP_ALIVE_MAX;
+        if !keep_alive.contains(&config.cursor_keep_alive) {
+            settings.reject("cursor-keep-alive", "must be 1s to 1h");
+        }
+        let checked = settings.finish()?;
+        Ok((config, checked))
+    }
+}
+
+/// The indices to search: names and patterns, separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexExpression(String);
+
+/// Why a text names no indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "index names and patterns are written without spaces, `/`, `?`, `#`, `%` or upper-case letters"
+)]
+pub struct NoIndexExpression;
+
+impl IndexExpression {
+    /// As it stands in a request's path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IndexExpression {
+    type Err = NoIndexExpression;
+
+    fn from_str(text: &str) -> Result<Self, NoIndexExpression> {
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.+*,:".contains(c);
+        let names = text
+            .split(',')
+            .all(|name| !name.is_empty() && !name.starts_with('_'));
+        if text.chars().all(legal) && names {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NoIndexExpression)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(args: &[&str]) -> Result<Config, SettingsError> {
+        let args = std::iter::once("query-api").chain(args.iter().copied());
+        Config::load(args.map(OsString::from), |_| None).map(|(config, _)| config)
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:5000");
+        assert_eq!(config.index.as_str(), "logflow-*");
+        assert_eq!(config.time_range_max, None);
+        assert_eq!(config.body_bytes_max, 1 << 20);
+    }
+
+    #[test]
+    fn every_value_out_of_bounds_is_named_with_the_bounds() {
+        let error = load(&[
+            "--search-timeout=0s",
+            "--max-time-range=0h",
+            "--max-concurrent-searches=9",
+            "--max-open-cursors=0",
+            "--cursor-keep-alive=2h",
+            "--elasticsearch-url=,",
+        ])
+        .unwrap_err()
+        .to_string();
+        for fault in [
+            "`search-timeout` (flag) must be longer than 0",
+            "`max-time-range` (flag) must be longer than 0",
+            "`max-concurrent-searches` (flag) must be 10 to 100000",
+            "`max-open-cursors` (flag) must be 1 to 10000",
+            "`cursor-keep-alive` (flag) must be 1s to 1h",
+            "`elasticsearch-url` (flag) names no node",
+        ] {
+            assert!(error.contains(fault), "`{fault}` is missing in {error}");
+        }
+    }
+
+    #[test]
+    fn an_index_expression_cannot_leave_its_place_in_the_path() {
+        for text in ["logflow-*", "a,b-*,-c", "remote:logs-2023.09.15"] {
+            assert_eq!(text.parse::<IndexExpression>().unwrap().as_str(), text);
+        }
+        for text in [
+            "", ",", "a,", "a/b", "a?b", "a b", "_all", "Logs", "a%2Fb", "a#b",
+        ] {
+            assert_eq!(
+                text.parse::<IndexExpression>(),
+                Err(NoIndexExpression),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use super::*;
+use crate::search_request::{RangeBound, from_query_string};
+use expect_test::{Expect, expect};
+use log_event::timestamp::Timestamp;
+use proptest::prelude::*;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn request(query: &str) -> SearchRequest {
+    let bound = RangeBound {
+        max: None,
+        now: Timestamp::from_nanos(0).unwrap(),
+    };
+    from_query_string(query, bound).unwrap()
+}
+
+fn text(body: &Bytes) -> &str {
+    std::str::from_utf8(body).unwrap()
+}
+
+#[track_caller]
+fn check(query: &str, expected: Expect) {
+    expected.assert_eq(&self::query(&request(query)).to_string());
+}
+
+#[test]
+fn a_search_is_bounded() {
+    let body = search(&request("limit=7"), TIMEOUT);
+    expect![[r#"{"query":{"match_all":{}},"size":7,"sort":[{"timestamp":{"missing":"_last","numeric_type":"date_nanos","order":"desc","unmapped_type":"date_nanos"}}],"timeout":"10000ms","track_total_hits":false}"#]].assert_eq(text(&body));
+    let after = Position {
+        timestamp: 1_694_764_800_000_000_000,
+        shard_doc: 4_294_967_297,
+    };
+    let body = search_point_in_time(
+        &request("level=error&limit=7"),
+        "pit",
+        Some(after),
+        MINUTE,
+        TIMEOUT,
+    );
+    expect![[r#"{"pit":{"id":"pit","keep_alive":"60000ms"},"query":{"bool":{"filter":[{"term":{"level":"error"}}]}},"search_after":[1694764800000000000,4294967297],"size":8,"sort":[{"timestamp":{"missing":"_last","numeric_type":"date_nanos","order":"desc","unmapped_type":"date_nanos"}}],"timeout":"10000ms","track_total_hits":10000}"#]].assert_eq(text(&body));
+    let body = search_point_in_time(&request(""), "pit", None, MINUTE, TIMEOUT);
+    assert!(!text(&body).contains("search_after"), "{body:?}");
+}
+
+#[test]
+fn the_other_requests() {
+    let index = "logflow-*".parse().unwrap();
+    let range = open_point_in_time(&request("startDate=2023-09-15"));
+    let all = [
+        search_path(&index),
+        open_point_in_time_path(&index, MINUTE),
+        text(&range.unwrap()).to_owned(),
+        text(&close_point_in_time("pit")).to_owned(),
+        text(&probe(TIMEOUT)).to_owned(),
+    ];
+    assert_eq!(open_point_in_time(&request("level=error")), None);
+    expect![[r#"
+        /logflow-*/_search?ignore_unavailable=true&allow_no_indices=true
+        /logflow-*/_pit?ignore_unavailable=true&allow_no_indices=true&keep_alive=60000ms
+        {"index_filter":{"range":{"timestamp":{"gte":"2023-09-15T00:00:00Z"}}}}
+        {"id":"pit"}
+        {"query":{"match_none":{}},"size":0,"timeout":"10000ms","track_total_hits":false}"#]]
+    .assert_eq(&all.join("\n"));
+}
+
+#[test]
+fn each_filter_becomes_a_clause() {
+    check("", expect![[r#"{"match_all":{}}"#]]);
+    check(
+        "level=ERROR",
+        expect![[r#"{"bool":{"filter":[{"term":{"level":"ERROR"}}]}}"#]],
+    );
+    check(
+        "resourceId=server-1234",
+        expect![[r#"{"bool":{"filter":[{"term":{"resourceId":"server-1234"}}]}}"#]],
+    );
+    check(
+        "traceId=a&spanId=b&commit=c",
+        expect![[
+            r#"{"bool":{"filter":[{"term":{"traceId":"a"}},{"term":{"spanId":"b"}},{"term":{"commit":"c"}}]}}"#
+        ]],
+    );
+    check(
+        "parentResourceId=p",
+        expect![[r#"{"bool":{"filter":[{"term":{"metadata.parentResourceId":"p"}}]}}"#]],
+    );
+    check(
+        "metadata.parentResourceId=p",
+        expect![[r#"{"bool":{"filter":[{"term":{"metadata.parentResourceId":"p"}}]}}"#]],
+    );
+    check(
+        "startDate=2023-09-15",
+        expect![[
+            r#"{"bool":{"filter":[{"range":{"timestamp":{"gte":"2023-09-15T00:00:00Z"}}}]}}"#
+        ]],
+    );
+    check(
+        "endDate=2023-09-15",
+        expect![[
+            r#"{"bool":{"filter":[{"range":{"timestamp":{"lte":"2023-09-15T23:59:59.999999999Z"}}}]}}"#
+        ]],
+    );
+    check(
+        "startDate=1694764800&endDate=2023-09-15T10:00:00.5%2B02:00",
+        expect![[
+            r#"{"bool":{"filter":[{"range":{"timestamp":{"gte":"2023-09-15T08:00:00Z","lte":"2023-09-15T08:00:00.500Z"}}}]}}"#
+        ]],
+    );
+}
+
+#[test]
+fn a_part_of_a_message_is_found_by_words_first() {
+    check(
+        "message=Timeout",
+        expect![[
+            r#"{"bool":{"filter":[{"wildcard":{"message":{"case_insensitive":true,"value":"*Timeout*"}}}]}}"#
+        ]],
+    );
+    check(
+        "message=connect+to+DB",
+        expect![[
+            r#"{"bool":{"filter":[{"wildcard":{"message":{"case_insensitive":true,"value":"*connect*"}}},{"bool":{"should":[{"wildcard":{"message.raw":{"case_insensitive":true,"value":"*connect to DB*"}}},{"bool":{"filter":[{"term":{"_ignored":"message.raw"}},{"match_phrase_prefix":{"message":"connect to DB"}}]}}]}}]}}"#
+        ]],
+    );
+    check(
+        "message=%C3%84pfel",
+        expect![[
+            r#"{"bool":{"filter":[{"wildcard":{"message":{"case_insensitive":true,"value":"*pfel*"}}},{"bool":{"should":[{"wildcard":{"message.raw":{"case_insensitive":true,"value":"*Äpfel*"}}},{"bool":{"filter":[{"term":{"_ignored":"message.raw"}},{"match_phrase_prefix":{"message":"Äpfel"}}]}}]}}]}}"#
+        ]],
+    );
+    check(
+        "message=***",
+        expect![[
+            r#"{"bool":{"filter":[{"bool":{"should":[{"wildcard":{"message.raw":{"case_insensitive":true,"value":"*\\*\\*\\**"}}},{"bool":{"filter":[{"term":{"_ignored":"message.raw"}},{"match_phrase_prefix":{"message":"***"}}]}}]}}]}}"#
+        ]],
+    );
+}
+
+/// Lucene's wildcard syntax, read in the plainest way.
+fn matches(pattern: &[char], text: &[char]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        ['*', rest @ ..] => (0..=text.len()).any(|n| matches(rest, &text[n..])),
+        ['?', rest @ ..] => !text.is_empty() && matches(rest, &text[1..]),
+        ['\\', c, rest @ ..] | [c, rest @ ..] => {
+            text.first() == Some(c) && matches(rest, &text[1..])
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_pattern_matches_what_contains_the_part_and_nothing_else(
+        part in "[ab*?\\\\]{1,4}",
+        text in "[ab*?\\\\]{0,12}",
+    ) {
+        let clause = contains("message", &part);
+        let pattern = clause["wildcard"]["message"]["value"].as_str().unwrap();
+        let pattern: Vec<char> = pattern.chars().collect();
+        let chars: Vec<char> = text.chars().collect();
+        prop_assert_eq!(matches(&pattern, &chars), text.contains(&part));
+    }
+
+    #[test]
+    fn the_words_asked_first_stand_in_every_message_that_contains_the_part(part in "\\PC{1,20}") {
+        let run = longest_run(&part);
+        prop_assert!(part.contains(run));
+        prop_assert!(run.chars().all(|c| c.is_ascii_alphanumeric()));
+        prop_assert_eq!(run.is_empty(), !part.contains(|c: char| c.is_ascii_alphanumeric()));
+    }
+}

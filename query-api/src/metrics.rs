@@ -1,0 +1,277 @@
+//! What operators see: a closed list of metrics with bounded labels.
+//!
+//! In the flow: beside all of it. Not here: how they are served (`service::operations`).
+
+use std::sync::Arc;
+
+use prometheus::{
+    HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
+};
+
+use crate::elasticsearch::SearchError;
+use crate::error::Code;
+use crate::routes::Route;
+use crate::search_response::{Partial, PartialCode};
+
+/// From half a millisecond, the aim for a search's own cost, to the longest search.
+const SECONDS_BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What Elasticsearch is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A page of hits.
+    Search,
+    /// Open a point in time.
+    OpenCursor,
+    /// Close one.
+    CloseCursor,
+    /// The probe for readiness.
+    Probe,
+}
+
+impl Operation {
+    const ALL: [Self; 4] = [
+        Self::Search,
+        Self::OpenCursor,
+        Self::CloseCursor,
+        Self::Probe,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::OpenCursor => "open_cursor",
+            Self::CloseCursor => "close_cursor",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+const ERROR_KINDS: [&str; 6] = [
+    "unreachable",
+    "timed_out",
+    "overloaded",
+    "cursor_expired",
+    "refused",
+    "unreadable",
+];
+
+fn error_kind(error: &SearchError) -> &'static str {
+    match error {
+        SearchError::Unreachable(_) => "unreachable",
+        SearchError::TimedOut(_) => "timed_out",
+        SearchError::Overloaded { .. } => "overloaded",
+        SearchError::CursorExpired => "cursor_expired",
+        SearchError::Refused { .. } => "refused",
+        SearchError::Unreadable(_) => "unreadable",
+    }
+}
+
+/// All metrics of the service. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_seconds: HistogramVec,
+    http_in_flight: IntGauge,
+    refused: IntCounterVec,
+    partial: IntCounterVec,
+    elasticsearch_seconds: HistogramVec,
+    elasticsearch_errors: IntCounterVec,
+    cursors_open: IntGauge,
+    cursors_evicted: prometheus::IntCounter,
+}
+
+impl Metrics {
+    /// Registers all of them, at zero.
+    ///
+    /// # Errors
+    /// If two have one name, which a test rules out.
+    pub fn new() -> prometheus::Result<Self> {
+        let inner = Inner {
+            registry: Registry::new(),
+            http_requests: IntCounterVec::new(
+                Opts::new(
+                    "query_api_http_requests_total",
+                    "HTTP requests answered, by route and class of status.",
+                ),
+                &["route", "status"],
+            )?,
+            http_seconds: histogram(
+                "query_api_http_request_duration_seconds",
+                "Time from a request's head to its reply, by route.",
+                "route",
+            )?,
+            http_in_flight: IntGauge::new(
+                "query_api_http_requests_in_flight",
+                "HTTP requests being answered.",
+            )?,
+            refused: IntCounterVec::new(
+                Opts::new(
+                    "query_api_requests_refused_total",
+                    "Requests answered with a problem, by its code.",
+                ),
+                &["code"],
+            )?,
+            partial: IntCounterVec::new(
+                Opts::new(
+                    "query_api_results_partial_total",
+                    "Results that may lack hits, by reason.",
+                ),
+                &["reason"],
+            )?,
+            elasticsearch_seconds: histogram(
+                "query_api_elasticsearch_request_duration_seconds",
+                "Time that Elasticsearch took to answer, by operation.",
+                "operation",
+            )?,
+            elasticsearch_errors: IntCounterVec::new(
+                Opts::new(
+                    "query_api_elasticsearch_errors_total",
+                    "Requests to Elasticsearch without a usable answer, by operation and kind.",
+                ),
+                &["operation", "kind"],
+            )?,
+            cursors_open: IntGauge::new(
+                "query_api_cursors_open",
+                "Cursors that this process holds open in Elasticsearch.",
+            )?,
+            cursors_evicted: prometheus::IntCounter::new(
+                "query_api_cursors_evicted_total",
+                "Cursors closed before their time to make room for newer ones.",
+            )?,
+        };
+        let metrics = Self {
+            inner: Arc::new(inner),
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let inner = &*self.inner;
+        let registry = &inner.registry;
+        registry.register(Box::new(inner.http_requests.clone()))?;
+        registry.register(Box::new(inner.http_seconds.clone()))?;
+        registry.register(Box::new(inner.http_in_flight.clone()))?;
+        registry.register(Box::new(inner.refused.clone()))?;
+        registry.register(Box::new(inner.partial.clone()))?;
+        registry.register(Box::new(inner.elasticsearch_seconds.clone()))?;
+        registry.register(Box::new(inner.elasticsearch_errors.clone()))?;
+        registry.register(Box::new(inner.cursors_open.clone()))?;
+        registry.register(Box::new(inner.cursors_evicted.clone()))?;
+        // A counter that first shows at its first event hides that event from `rate`.
+        for route in Route::ALL {
+            inner
+                .http_requests
+                .with_label_values(&[route.label(), "2xx"]);
+            inner.http_seconds.with_label_values(&[route.label()]);
+        }
+        for code in Code::ALL {
+            inner.refused.with_label_values(&[code.as_str()]);
+        }
+        for reason in PartialCode::ALL {
+            inner.partial.with_label_values(&[reason.as_str()]);
+        }
+        for operation in Operation::ALL {
+            inner
+                .elasticsearch_seconds
+                .with_label_values(&[operation.as_str()]);
+            for kind in ERROR_KINDS {
+                inner
+                    .elasticsearch_errors
+                    .with_label_values(&[operation.as_str(), kind]);
+            }
+        }
+        Ok(())
+    }
+
+    /// For `/metrics`.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        self.inner.registry.clone()
+    }
+
+    /// Counts a request in flight until the guard is dropped, also by a client that left.
+    #[must_use]
+    pub fn enter(&self) -> InFlight {
+        self.inner.http_in_flight.inc();
+        InFlight(self.inner.http_in_flight.clone())
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, route: Route, status: u16, seconds: f64, refusal: Option<Code>) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        let labels = [route.label(), STATUS_CLASSES[class]];
+        self.inner.http_requests.with_label_values(&labels).inc();
+        self.inner
+            .http_seconds
+            .with_label_values(&[route.label()])
+            .observe(seconds);
+        if let Some(code) = refusal {
+            self.inner.refused.with_label_values(&[code.as_str()]).inc();
+        }
+    }
+
+    /// Counts the reasons for which a result is partial.
+    pub fn count_partial(&self, reasons: &[Partial]) {
+        for reason in reasons {
+            self.inner
+                .partial
+                .with_label_values(&[reason.code.as_str()])
+                .inc();
+        }
+    }
+
+    /// Measures a request to Elasticsearch, also one that is given up.
+    pub fn elasticsearch_timer(&self, operation: Operation) -> HistogramTimer {
+        let seconds = &self.inner.elasticsearch_seconds;
+        seconds
+            .with_label_values(&[operation.as_str()])
+            .start_timer()
+    }
+
+    /// Counts a request to Elasticsearch that failed.
+    pub fn count_elasticsearch_error(&self, operation: Operation, error: &SearchError) {
+        let labels = [operation.as_str(), error_kind(error)];
+        self.inner
+            .elasticsearch_errors
+            .with_label_values(&labels)
+            .inc();
+    }
+
+    /// Sets how many cursors are open.
+    pub fn set_cursors_open(&self, n: usize) {
+        self.inner
+            .cursors_open
+            .set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    /// Counts cursors that gave way.
+    pub fn count_evicted(&self, n: usize) {
+        self.inner.cursors_evicted.inc_by(n as u64);
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn histogram(name: &str, help: &str, label: &str) -> prometheus::Result<HistogramVec> {
+    let options = HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec());
+    HistogramVec::new(options, &[label])
+}

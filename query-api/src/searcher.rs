@@ -1,0 +1,306 @@
+//! Leads a search to Elasticsearch and back: admits it, opens and closes the
+//! points in time that pages are read from, and keeps the deadline.
+//!
+//! In the flow: `cursor` → **`searcher`** → `open_cursors`, `es_query`,
+//! `elasticsearch`, `search_response` → `routes`. Upholds QA-1.
+//! A caller that is dropped, because its client left, takes its request to
+//! Elasticsearch with it, and Elasticsearch then cancels the search.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::Config;
+use crate::cursor::{Cursor, CursorError, Position};
+use crate::elasticsearch::{Elasticsearch, SearchError};
+use crate::error::{Code, Problem};
+use crate::es_query;
+use crate::metrics::{Metrics, Operation};
+use crate::open_cursors::OpenCursors;
+use crate::search_request::{PAGE_LIMIT_MAX, SearchRequest};
+use crate::search_response::{Found, Partial};
+
+/// How much longer than the search itself its reply may take to arrive.
+const REPLY_GRACE: Duration = Duration::from_secs(1);
+
+/// Carries out searches. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Searcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    elasticsearch: Elasticsearch,
+    metrics: Metrics,
+    /// One permit for each [`PAGE_LIMIT_MAX`] events that a search may return.
+    permits: Semaphore,
+    cursors: Mutex<OpenCursors>,
+    search_timeout: Duration,
+    cursor_keep_alive: Duration,
+}
+
+/// What `GET /logs` found.
+#[derive(Debug)]
+pub struct Logs {
+    /// A JSON array of events.
+    pub array: Bytes,
+    /// Why events may be missing.
+    pub partial: Vec<Partial>,
+}
+
+impl Searcher {
+    /// Searches in one cluster.
+    #[must_use]
+    pub fn new(config: &Config, elasticsearch: Elasticsearch, metrics: Metrics) -> Self {
+        let cursors = OpenCursors::new(config.open_cursors_max, config.cursor_keep_alive);
+        let shared = Shared {
+            elasticsearch,
+            metrics,
+            permits: Semaphore::new(config.concurrent_searches_max as usize),
+            cursors: Mutex::new(cursors),
+            search_timeout: config.search_timeout,
+            cursor_keep_alive: config.cursor_keep_alive,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Finds events, without a way to the next page.
+    ///
+    /// # Errors
+    /// A [`Problem`], at the deadline at the latest.
+    pub async fn logs(&self, request: &SearchRequest) -> Result<Logs, Problem> {
+        let shared = &*self.shared;
+        let _permit = shared.admit(request)?;
+        let body = es_query::search(request, shared.search_timeout);
+        let result = shared.elasticsearch.search(body, shared.deadline()).await;
+        let failed = |error| shared.failed(Operation::Search, error);
+        let reply = result.map_err(failed)?;
+        let found = Found::read(&reply).map_err(failed)?;
+        let partial = shared.note_partial(&found);
+        Ok(Logs {
+            array: found.into_array(),
+            partial,
+        })
+    }
+
+    /// Finds one page of hits: the first one, or the one that `cursor` leads to.
+    ///
+    /// # Errors
+    /// A [`Problem`], at the deadline at the latest.
+    pub async fn page(
+        &self,
+        request: &SearchRequest,
+        cursor: Option<&str>,
+    ) -> Result<Bytes, Problem> {
+        let shared = &*self.shared;
+        let cursor = cursor.map(|text| Cursor::decode(text, request)).transpose();
+        let cursor = cursor.map_err(Problem::from)?;
+        let _permit = shared.admit(request)?;
+        let deadline = shared.deadline();
+        let (point_in_time, after) = match cursor {
+            Some(cursor) => (self.lease(cursor.point_in_time, false), Some(cursor.after)),
+            None => {
+                let range = es_query::open_point_in_time(request);
+                let keep_alive = shared.cursor_keep_alive;
+                let opened = shared
+                    .elasticsearch
+                    .open_point_in_time(range, keep_alive, deadline);
+                let failed = |error| shared.failed(Operation::OpenCursor, error);
+                (self.lease(opened.await.map_err(failed)?, true), None)
+            }
+        };
+        self.read_page(request, point_in_time, after, deadline)
+            .await
+    }
+
+    async fn read_page(
+        &self,
+        request: &SearchRequest,
+        mut point_in_time: Lease,
+        after: Option<Position>,
+        deadline: Instant,
+    ) -> Result<Bytes, Problem> {
+        let shared = &*self.shared;
+        let body = es_query::search_point_in_time(
+            request,
+            &point_in_time.id,
+            after,
+            shared.cursor_keep_alive,
+            shared.search_timeout,
+        );
+        let result = shared
+            .elasticsearch
+            .search_point_in_time(body, deadline)
+            .await;
+        let reply = result.map_err(|error| point_in_time.lost(error))?;
+        let mut found = Found::read(&reply).map_err(|error| point_in_time.lost(error))?;
+        let partial = shared.note_partial(&found);
+        if let Some(id) = found.pit_id.take() {
+            point_in_time.renamed(id.into_owned());
+        }
+        let next_cursor = match found
+            .cut(request.limit)
+            .map_err(|error| point_in_time.lost(error))?
+        {
+            Some(after) => {
+                let point_in_time = point_in_time.keep();
+                let cursor = Cursor {
+                    point_in_time,
+                    after,
+                };
+                Some(cursor.encode(request))
+            }
+            None => {
+                point_in_time.close_on_drop = true;
+                None
+            }
+        };
+        Ok(found.into_page(&partial, next_cursor))
+    }
+
+    /// Probes Elasticsearch once, for readiness.
+    pub async fn probe(&self) {
+        self.shared.elasticsearch.probe().await;
+        let open = self.shared.lock_cursors().count(Instant::now());
+        self.shared.metrics.set_cursors_open(open);
+    }
+
+    /// Why searches cannot work; none if they can.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        self.shared.elasticsearch.not_ready().into_iter().collect()
+    }
+
+    fn lease(&self, id: String, close_on_drop: bool) -> Lease {
+        Lease {
+            searcher: self.clone(),
+            id,
+            close_on_drop,
+        }
+    }
+
+    /// Closes a point in time, and lets nobody wait for it.
+    fn close(&self, point_in_time: String) {
+        self.shared.lock_cursors().forget(&point_in_time);
+        let shared = Arc::clone(&self.shared);
+        drop(tokio::spawn(async move {
+            shared
+                .elasticsearch
+                .close_point_in_time(&point_in_time)
+                .await;
+        }));
+    }
+}
+
+impl Shared {
+    fn admit(&self, request: &SearchRequest) -> Result<SemaphorePermit<'_>, Problem> {
+        let permits = request.limit.div_ceil(PAGE_LIMIT_MAX);
+        self.permits.try_acquire_many(permits).map_err(|_| {
+            let detail = "too many searches run at once; try again";
+            Problem::new(Code::Overloaded, detail)
+        })
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.search_timeout + REPLY_GRACE
+    }
+
+    fn note_partial(&self, found: &Found<'_>) -> Vec<Partial> {
+        let partial = found.partial();
+        if !partial.is_empty() {
+            self.metrics.count_partial(&partial);
+            let shards: Vec<&str> = found.failure_types().collect();
+            tracing::warn!(?partial, ?shards, "a result is partial");
+        }
+        partial
+    }
+
+    /// Logs what the client is not told.
+    fn failed(&self, operation: Operation, error: SearchError) -> Problem {
+        self.metrics.count_elasticsearch_error(operation, &error);
+        match &error {
+            SearchError::CursorExpired => {}
+            SearchError::Unreachable(_)
+            | SearchError::TimedOut(_)
+            | SearchError::Overloaded { .. } => {
+                tracing::warn!(%error, "a search got no result");
+            }
+            SearchError::Refused { .. } | SearchError::Unreadable(_) => {
+                tracing::error!(%error, "a search got no result");
+            }
+        }
+        Problem::from(error)
+    }
+
+    fn lock_cursors(&self) -> MutexGuard<'_, OpenCursors> {
+        self.cursors
+            .lock()
+            .unwrap_or_else(|broken| broken.into_inner())
+    }
+}
+
+/// A point in time while a page is read from it. One that was opened for a
+/// first page that never arrived is closed again; one that came with a cursor
+/// stays, so that the client can ask for the same page once more.
+struct Lease {
+    searcher: Searcher,
+    id: String,
+    close_on_drop: bool,
+}
+
+impl Lease {
+    fn renamed(&mut self, id: String) {
+        if id != self.id {
+            self.searcher.shared.lock_cursors().forget(&self.id);
+            self.id = id;
+        }
+    }
+
+    /// Stays open for the next page; others may have to go.
+    fn keep(&mut self) -> String {
+        self.close_on_drop = false;
+        let shared = &*self.searcher.shared;
+        let now = Instant::now();
+        let (evicted, open) = {
+            let mut cursors = shared.lock_cursors();
+            (cursors.used(self.id.clone(), now), cursors.count(now))
+        };
+        shared.metrics.count_evicted(evicted.len());
+        shared.metrics.set_cursors_open(open);
+        for point_in_time in evicted {
+            self.searcher.close(point_in_time);
+        }
+        self.id.clone()
+    }
+
+    fn lost(&mut self, error: SearchError) -> Problem {
+        if matches!(error, SearchError::CursorExpired) {
+            self.searcher.shared.lock_cursors().forget(&self.id);
+            self.close_on_drop = true;
+        }
+        self.searcher.shared.failed(Operation::Search, error)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.close_on_drop {
+            self.searcher.close(std::mem::take(&mut self.id));
+        }
+    }
+}
+
+impl From<CursorError> for Problem {
+    fn from(error: CursorError) -> Self {
+        Self {
+            code: Code::InvalidCursor,
+            detail: format!("`cursor`: {error}"),
+            parameter: Some("cursor".to_owned()),
+        }
+    }
+}
