@@ -281,7 +281,7 @@ impl Workload {
         if let Some(text) = metadata {
             out.extend_from_slice(b",\"metadata\":");
             out.extend_from_slice(text.as_bytes());
-        } else if !mix(seed ^ 9, n).is_multiple_of(3) {
+        } else if mix(seed ^ 9, n).is_multiple_of(2) {
             out.extend_from_slice(b",\"metadata\":{\"parentResourceId\":\"server-");
             write_decimal(9_000 + resource / RESOURCES_PER_PARENT, out);
             out.extend_from_slice(b"\"}");
