@@ -44,6 +44,7 @@ const SLEEP_IN_FLIGHT: Duration = Duration::from_millis(5);
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// After this, a shutdown no longer waits for Kafka to confirm the last commit.
 const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
+const LAST_COMMIT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What comes back to the consumer thread from elsewhere.
 #[derive(Debug)]
@@ -115,21 +116,21 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     let committer = committer::start(Arc::clone(&consumer), orders, replies_to_us)
         .context("starting the committer thread")?;
     let mut draining = false;
-    let committed = loop {
+    let ending = loop {
         if shutdown.is_requested() && !draining {
             draining = true;
             board.drain();
             consumer.context().engine().shutdown(&consumer);
         }
-        if let Some(committed) = turn(&consumer)? {
-            break committed;
+        if let Some(ending) = turn(&consumer)? {
+            break ending;
         }
     };
-    if !committed {
+    if ending == Ending::NoAnswer {
         // Closing would wait for a coordinator that does not answer (librdkafka
         // 2.12 may even crash on it); the next start repeats what was not
         // committed, to the same documents (EO-3).
-        tracing::warn!("Kafka did not confirm the last commit; ending without leaving the group");
+        tracing::warn!("Kafka did not answer the last commit; ending without leaving the group");
         std::process::exit(0);
     }
     consumer.context().engine().end_commits();
@@ -141,9 +142,17 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes records until there is something else to do, or nothing at all. At the
-/// end of a shutdown, whether Kafka confirmed the last commit.
-fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<bool>> {
+/// How a shutdown ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The coordinator has confirmed or refused the last commit.
+    Answered,
+    /// It has said nothing.
+    NoAnswer,
+}
+
+/// Takes records until there is something else to do, or nothing at all.
+fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<Ending>> {
     for _ in 0..RECORDS_PER_TURN {
         if !consumer.context().engine().takes_records() {
             break;
@@ -153,9 +162,9 @@ fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<bool>> {
             None => break,
         }
     }
-    let (committed, sleep) = consumer.context().engine().service(consumer);
-    if committed.is_some() {
-        return Ok(committed);
+    let (ending, sleep) = consumer.context().engine().service(consumer);
+    if ending.is_some() {
+        return Ok(ending);
     }
     match sleep {
         Sleep::Polling(longest) => {
@@ -273,11 +282,13 @@ impl ConsumerContext for Link {
             Rebalance::Revoke(list) if consumer.assignment_lost() => {
                 let partitions = named(list);
                 tracing::warn!(partitions = %names(&partitions), "lost: others own these already");
+                engine.forget(&partitions);
                 engine.handle(Input::Lost(partitions));
             }
             Rebalance::Revoke(list) => {
                 let partitions = named(list);
                 tracing::info!(partitions = %names(&partitions), "giving back");
+                engine.forget(&partitions);
                 engine.handle(Input::Revoked(partitions));
                 engine.drain_for_rebalance(consumer);
             }
@@ -302,16 +313,23 @@ struct Engine {
     /// None once the process ends.
     commits: Option<Sender<CommitOrder>>,
     commits_ordered: u64,
-    /// The last commit for partitions that are given back, until it is confirmed or refused.
-    releasing: Option<u64>,
-    /// Whether the last such commit was confirmed.
-    released: bool,
+    /// The last commit for partitions that are given back, until it is confirmed.
+    releasing: Option<LastCommit>,
     board: Arc<StatusBoard>,
     metrics: Arc<Metrics>,
     started: Instant,
     published_at: Duration,
     /// Until when the last commit is waited for, once all is drained.
     ending: Option<Duration>,
+}
+
+/// The last commit for partitions that are given back.
+struct LastCommit {
+    number: u64,
+    offsets: Vec<(TopicPartition, NextOffset)>,
+    /// When it may be tried again, if the coordinator has refused it: during a
+    /// rebalance it refuses every commit, and right after it takes them again.
+    refused: Option<Duration>,
 }
 
 /// How to wait for the next thing to happen.
@@ -364,7 +382,6 @@ impl Engine {
             commits: Some(commits),
             commits_ordered: 0,
             releasing: None,
-            released: true,
         })
     }
 
@@ -421,8 +438,8 @@ impl Engine {
     }
 
     /// Takes all replies that are there, carries out all commands that follow.
-    /// `Some(committed)` when the process may end.
-    fn service(&mut self, consumer: &BaseConsumer<Link>) -> (Option<bool>, Sleep) {
+    /// Tells when the process may end.
+    fn service(&mut self, consumer: &BaseConsumer<Link>) -> (Option<Ending>, Sleep) {
         while let Ok(reply) = self.replies.try_recv() {
             self.reply(reply);
         }
@@ -437,11 +454,20 @@ impl Engine {
         (self.end(now), self.sleep(now))
     }
 
-    fn end(&self, now: Duration) -> Option<bool> {
+    fn end(&mut self, now: Duration) -> Option<Ending> {
         let until = self.ending?;
-        match self.releasing {
-            None => Some(self.released),
-            Some(_) => (now >= until).then_some(false),
+        let Some(last) = &mut self.releasing else {
+            return Some(Ending::Answered);
+        };
+        match last.refused {
+            Some(_) if now >= until => Some(Ending::Answered),
+            None if now >= until => Some(Ending::NoAnswer),
+            Some(again_at) if now >= again_at => {
+                let offsets = std::mem::take(&mut last.offsets);
+                self.commit_last(offsets);
+                None
+            }
+            _ => None,
         }
     }
 
@@ -484,9 +510,12 @@ impl Engine {
                 self.observe_freshness();
             }
             Reply::Commit { number, result } => {
-                if self.releasing == Some(number) {
-                    self.releasing = None;
-                    self.released = result.is_ok();
+                let now = self.now();
+                if let Some(last) = self.releasing.as_mut().filter(|last| last.number == number) {
+                    match &result {
+                        Ok(()) => self.releasing = None,
+                        Err(_) => last.refused = Some(now + LAST_COMMIT_PAUSE),
+                    }
                 }
                 if let Err(error) = &result {
                     tracing::warn!(error, "a commit failed; it is repeated with the next one");
@@ -518,11 +547,7 @@ impl Engine {
                         .and_then(|list| consumer.resume(&list)),
                 );
             }
-            Command::Release(offsets) if offsets.is_empty() => {}
-            Command::Release(offsets) => {
-                self.commit(offsets);
-                self.releasing = Some(self.commits_ordered);
-            }
+            Command::Release(offsets) => self.commit_last(offsets),
             Command::Exit => {}
         }
     }
@@ -544,6 +569,25 @@ impl Engine {
         }
     }
 
+    fn commit_last(&mut self, offsets: Vec<(TopicPartition, NextOffset)>) {
+        self.releasing = None;
+        if !offsets.is_empty() {
+            self.commit(offsets.clone());
+            self.releasing = Some(LastCommit {
+                number: self.commits_ordered,
+                offsets,
+                refused: None,
+            });
+        }
+    }
+
+    /// Partitions that somebody else may own by now are committed no more (EO-2).
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        if let Some(last) = &mut self.releasing {
+            last.offsets.retain(|(at, _)| !partitions.contains(at));
+        }
+    }
+
     fn end_commits(&mut self) {
         self.commits = None;
     }
@@ -561,7 +605,12 @@ impl Engine {
                 }
                 self.carry_out(consumer, command);
             }
-            if commit_until.is_some_and(|until| self.releasing.is_none() || now >= until) {
+            let answered = self
+                .releasing
+                .as_ref()
+                .is_none_or(|last| last.refused.is_some());
+            if commit_until.is_some_and(|until| answered || now >= until) {
+                self.releasing = None;
                 return;
             }
             let wait = self.sink.next_deadline(now).saturating_sub(now);
