@@ -358,6 +358,6 @@ impl Part {
         Ok(samples
             .filter(|(found, _)| found.contains(labels))
             .filter_map(|(_, value)| value.parse::<f64>().ok())
-            .sum())
+            .fold(0.0, |sum, value| sum + value))
     }
 }
