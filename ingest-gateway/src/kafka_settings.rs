@@ -86,10 +86,11 @@ impl KafkaSettings {
             ("compression.type", "lz4"),
             // Batching that follows the load: nothing waits while no request
             // is out, and what arrives while one is out makes the next batch.
-            // Measured on two cores shared with the broker, one event a POST:
-            // 4,500/s at 1 connection, 14,400 at 10, 40,600 at 64. More in
-            // flight cuts batches small (11,000 at 10; half the events/s with
-            // 1,000 a POST); a linger of 1 ms is 720, 6,900, 34,000.
+            // One run on two cores shared with the broker and with builds, one
+            // event a POST, at 1, 10 and 64 connections: 4,500, 14,400 and
+            // 40,600/s; with five in flight 3,800, 10,700 and 35,100, because
+            // batches are cut small; with a linger of 1 ms 720, 6,900 and 34,000.
+            // On a link with slow acknowledgements raise `max.in.flight`.
             ("linger.ms", "0"),
             ("max.in.flight", "1"),
             ("sticky.partitioning.linger.ms", "10"),
