@@ -64,7 +64,7 @@ pub const PROGRAM: Program = Program {
         Setting::new(
             "bulk-bytes",
             "SIZE",
-            "5MiB",
+            "4MiB",
             "A bulk request is sent before it grows beyond this",
         ),
         Setting::new(
@@ -116,10 +116,11 @@ pub const FIXED_CONSUMER_PROPERTIES: [(&str, &str); 4] = [
 ];
 
 /// What the process needs beside the records it holds: code, threads, clients.
-const OVERHEAD_BYTES: u64 = 20 << 20;
-/// librdkafka counts the bytes of a record's value and key; with its own
-/// structures a record of 250 bytes takes about three times that.
-const FETCHED_FACTOR: u64 = 3;
+const OVERHEAD_BYTES: u64 = 24 << 20;
+/// librdkafka counts the bytes of a record's value and key. With its own
+/// structures, and the fetch that is on its way when the count is reached, a
+/// queue of records of 250 bytes was measured to take eight times that.
+const FETCHED_FACTOR: u64 = 8;
 /// Below this a sink could not hold its bulk requests.
 const MEMORY_LIMIT_MIN: u64 = 40 << 20;
 /// A bulk body is at most this, far below Elasticsearch's 100 MiB.
@@ -186,12 +187,12 @@ impl Config {
         if memory_limit.0 < MEMORY_LIMIT_MIN {
             settings.reject("memory-limit", "must be at least 40MiB");
         }
-        // Half of what is left is for bulk requests, a quarter for what is fetched
-        // ahead, a quarter for replies and for what allocators keep.
+        // Two fifths of what is left are for bulk requests, a quarter for what is fetched
+        // ahead, the rest for replies, spare buffers and what allocators keep.
         let for_records = memory_limit.0.saturating_sub(OVERHEAD_BYTES);
-        let bytes_held_max = ByteSize(for_records / 2).bytes();
-        if bulk_bytes.0.saturating_mul(2) > for_records / 2 {
-            settings.reject("bulk-bytes", "two bulk requests do not fit into half of what `memory-limit` leaves beside 20MiB of overhead");
+        let for_bulks = for_records / 5 * 2;
+        if bulk_bytes.0.saturating_mul(2) > for_bulks {
+            settings.reject("bulk-bytes", "two bulk requests do not fit into two fifths of what `memory-limit` leaves beside 24MiB of overhead");
         }
         let millis = |span: Span| span.0.max(Duration::from_millis(1));
         let config = Self {
@@ -213,7 +214,7 @@ impl Config {
                     linger: settings.value::<Span>("bulk-linger").0,
                 },
                 bulk_concurrency,
-                bytes_held_max,
+                bytes_held_max: ByteSize(for_bulks).bytes(),
                 dead_letters_in_flight_max: 500,
                 commit_interval: millis(settings.value("commit-interval")),
                 drain_max: settings.value::<Span>("drain-timeout").0,
@@ -250,7 +251,7 @@ mod tests {
     fn the_defaults_are_a_configuration() {
         let (config, _) = read(&[]).unwrap();
         assert_eq!(config.topics, ["logs"]);
-        assert!(config.sink.bytes_held_max >= 4 * config.sink.bulk.bytes_max);
+        assert!(config.sink.bytes_held_max >= 3 * config.sink.bulk.bytes_max);
     }
 
     #[test]

@@ -29,7 +29,13 @@ pub struct Batcher {
     limits: BulkLimits,
     building: BulkRequest,
     started: Duration,
+    /// Memory of requests that are settled. Without it, allocating and freeing
+    /// megabytes in turn leaves an allocator with holes as large as the rest.
+    spares: Vec<BulkRequest>,
 }
+
+/// One is filled while another comes back.
+const SPARES_MAX: usize = 2;
 
 impl Batcher {
     /// Nothing is allocated before the first record.
@@ -39,6 +45,17 @@ impl Batcher {
             limits,
             building: BulkRequest::default(),
             started: Duration::ZERO,
+            spares: Vec::new(),
+        }
+    }
+
+    /// Keeps the memory of a settled request for one to come, if it has the
+    /// size for it.
+    pub fn reuse(&mut self, spare: BulkRequest) {
+        let bytes_max = self.limits.bytes_max;
+        let fits = (bytes_max..=2 * bytes_max).contains(&spare.body_capacity());
+        if fits && self.spares.len() < SPARES_MAX {
+            self.spares.push(spare);
         }
     }
 
@@ -55,7 +72,9 @@ impl Batcher {
         let sealed = if full { self.seal() } else { None };
         if self.building.n_items() == 0 {
             self.started = now;
-            self.building = BulkRequest::with_capacity(self.limits.bytes_max);
+            let spare = self.spares.pop();
+            self.building =
+                spare.unwrap_or_else(|| BulkRequest::with_capacity(self.limits.bytes_max));
         }
         (&mut self.building, sealed)
     }

@@ -185,6 +185,12 @@ impl BulkRequest {
         self.body.len() + self.envelopes.len() + self.items.len() * size_of::<Item>()
     }
 
+    /// How long the body may grow without a copy.
+    #[must_use]
+    pub fn body_capacity(&self) -> usize {
+        self.body.capacity()
+    }
+
     /// How many items it has.
     #[must_use]
     pub fn n_items(&self) -> usize {
@@ -245,14 +251,16 @@ impl SealedRequest {
 
     /// Settles some of the items and sorts the others into new requests, with
     /// the same bytes in the same order. `sort` gives an item back with the
-    /// number of its group, or keeps it.
+    /// number of its group, or keeps it. What is left is an empty request in
+    /// the memory of this one, if nobody else uses its body any more.
     #[must_use]
     pub fn regroup<const GROUPS: usize>(
-        self,
+        mut self,
         mut sort: impl FnMut(usize, Item) -> Option<(usize, Item)>,
-    ) -> [Option<Self>; GROUPS] {
+    ) -> ([Option<Self>; GROUPS], Option<BulkRequest>) {
         let mut groups: [BulkRequest; GROUPS] = std::array::from_fn(|_| BulkRequest::default());
-        let mut items = self.items.into_iter().enumerate().peekable();
+        let mut emptied = std::mem::take(&mut self.items);
+        let mut items = emptied.drain(..).enumerate().peekable();
         while let Some((index, item)) = items.next() {
             let next = items.peek().map(|(_, next)| next);
             let body_end = next.map_or(self.body.len(), |next| next.start as usize);
@@ -275,7 +283,19 @@ impl SealedRequest {
                 ..item
             });
         }
-        groups.map(|group| (group.n_items() > 0).then(|| group.seal()))
+        drop(items);
+        let groups = groups.map(|group| (group.n_items() > 0).then(|| group.seal()));
+        let spare = self.body.is_unique().then(|| {
+            let (mut body, mut envelopes) = (Vec::from(self.body), self.envelopes);
+            body.clear();
+            envelopes.clear();
+            BulkRequest {
+                body,
+                items: emptied,
+                envelopes,
+            }
+        });
+        (groups, spare)
     }
 
     /// Takes the items of another request in, behind its own.

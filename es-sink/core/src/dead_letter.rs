@@ -124,7 +124,8 @@ mod tests {
             __connect.errors.class.name: es-sink
             __connect.errors.exception.class.name: not_an_object
             __connect.errors.exception.message: no object
-        "#]].assert_eq(&headers.collect::<String>());
+        "#]]
+        .assert_eq(&headers.collect::<String>());
     }
 
     #[test]

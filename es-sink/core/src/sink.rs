@@ -512,7 +512,7 @@ impl Sink {
             RequestVerdict::Split(_) => {
                 self.counters.bulks_split += 1;
                 let half = n_items / 2;
-                let halves = pending
+                let (halves, _) = pending
                     .request
                     .regroup::<2>(|index, item| Some((usize::from(index >= half), item)));
                 // Behind everything that waits they would be parted last.
@@ -556,7 +556,7 @@ impl Sink {
         let mut again = Again::default();
         let mut n_settled = 0_u64;
         let mut rejected = Vec::new();
-        let [kept] = request.regroup::<1>(|_, item| {
+        let ([kept], spare) = request.regroup::<1>(|_, item| {
             let verdict = verdicts.next().expect("one verdict an item was counted");
             match verdict {
                 ItemVerdict::Indexed { updated } => {
@@ -587,6 +587,9 @@ impl Sink {
                 }
             }
         });
+        if let Some(spare) = spare {
+            self.batcher.reuse(spare);
+        }
         for (ticket, parts, rejection) in rejected {
             self.dead_letter(ticket, parts, rejection);
         }

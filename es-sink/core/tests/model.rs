@@ -175,7 +175,7 @@ proptest! {
             prop_assert_eq!(parts.value.as_ref(), Some(&document.value));
             prop_assert_eq!(&parts.headers, &document.headers);
         }
-        let groups = whole.regroup::<2>(|index, item| {
+        let (groups, _) = whole.regroup::<2>(|index, item| {
             documents[index].group.map(|group| (group, item))
         });
         for (number, group) in groups.iter().enumerate() {

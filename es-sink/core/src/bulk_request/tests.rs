@@ -173,7 +173,7 @@ fn regrouped_items_keep_their_bytes_their_records_and_their_order() {
     let parts = [0, 1, 2].map(|index| sealed.record_parts(index));
     let body = String::from_utf8(sealed.body().to_vec()).unwrap();
     let lines: Vec<&str> = body.split_inclusive('\n').collect();
-    let [outer, inner, none] = sealed.regroup::<3>(|index, item| Some((index % 2, item)));
+    let ([outer, inner, none], _) = sealed.regroup::<3>(|index, item| Some((index % 2, item)));
     let (outer, inner) = (outer.unwrap(), inner.unwrap());
     assert!(none.is_none());
     assert_eq!(outer.body(), [&lines[..2], &lines[4..]].concat().concat());
@@ -200,10 +200,10 @@ fn regrouped_items_keep_their_bytes_their_records_and_their_order() {
 #[test]
 fn items_that_are_kept_back_are_in_no_group() {
     let (_, sealed) = Builder::three();
-    let [rest] = sealed.regroup::<1>(|index, item| (index == 1).then_some((0, item)));
+    let ([rest], _) = sealed.regroup::<1>(|index, item| (index == 1).then_some((0, item)));
     let rest = rest.unwrap();
     assert_eq!(rest.items().len(), 1);
     assert_eq!(rest.record_parts(0).timestamp_ms, Some(1));
-    let [none] = rest.regroup::<1>(|_, _| None);
+    let ([none], _) = rest.regroup::<1>(|_, _| None);
     assert!(none.is_none());
 }
