@@ -8,12 +8,16 @@
 //! `scenarios/`, and list it in that file's `SCENARIOS`. Its name is the claim that it proves. [`stage::Stage`] has
 //! everything it may do to the world.
 
+mod load;
 mod stage;
 mod world;
 mod scenarios {
     pub(crate) mod deployment;
     pub(crate) mod end_to_end;
     pub(crate) mod idempotency;
+    pub(crate) mod dead_letters;
+    pub(crate) mod kills;
+    pub(crate) mod outages;
     pub(crate) mod metrics;
 }
 
@@ -32,6 +36,9 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("end_to_end", scenarios::end_to_end::SCENARIOS),
     ("metrics", scenarios::metrics::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
+    ("dead_letters", scenarios::dead_letters::SCENARIOS),
+    ("kills", scenarios::kills::SCENARIOS),
+    ("outages", scenarios::outages::SCENARIOS),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,124 @@
+//! Sinks that are killed lose nothing and repeat nothing (EO-1, EO-4).
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::load::Load;
+use crate::scenarios;
+use crate::stage::{SOON, Scenario, Stage};
+
+pub(crate) const SCENARIOS: &[Scenario] = scenarios![
+    no_event_is_missing_or_twice_after_three_kills_of_one_of_two_sinks,
+    a_sink_that_is_asked_to_end_hands_over_without_repeating_anything,
+    a_sink_that_stalls_past_its_session_and_wakes_up_harms_nothing,
+];
+
+fn no_event_is_missing_or_twice_after_three_kills_of_one_of_two_sinks(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
+    let gateway = stage.gateway(&[])?;
+    let mut killed = stage.sink(&[])?;
+    let other = stage.sink(&[])?;
+    let load = Load::through(
+        stage,
+        &gateway,
+        &[
+            "--events",
+            "200000",
+            "--mode",
+            "mixed",
+            "--gzip",
+            "mixed",
+            "--connections",
+            "8",
+            "--rate",
+            "8000",
+            "--seed",
+            "2",
+        ],
+    )?;
+    for documents in [20_000, 60_000, 110_000] {
+        stage.wait_for("the next kill", SOON * 2, || match stage.documents() {
+            Ok(count) if count >= documents => Ok(()),
+            Ok(count) => Err(format!("{count} documents of {documents}")),
+            Err(error) => Err(format!("{error:#}")),
+        })?;
+        killed.kill();
+        killed.start()?;
+    }
+    let loaded = load.finish(stage)?;
+    ensure!(
+        loaded.summary["events"]["acknowledged"] == 200_000,
+        "{}",
+        loaded.summary
+    );
+    loaded.verify(stage)?;
+    let suppressed = killed.metric("es_sink_duplicates_suppressed_total", "")?
+        + other.metric("es_sink_duplicates_suppressed_total", "")?;
+    eprintln!("    duplicates suppressed: {suppressed}");
+    Ok(())
+}
+
+fn a_sink_that_is_asked_to_end_hands_over_without_repeating_anything(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
+    let gateway = stage.gateway(&[])?;
+    let mut leaving = stage.sink(&[])?;
+    let staying = stage.sink(&[])?;
+    let flags = [
+        "--events",
+        "60000",
+        "--rate",
+        "6000",
+        "--connections",
+        "4",
+        "--seed",
+        "3",
+    ];
+    let load = Load::through(stage, &gateway, &flags)?;
+    stage.wait_for("the flow", SOON, || match stage.documents() {
+        Ok(count) if count >= 10_000 => Ok(()),
+        Ok(count) => Err(format!("{count} documents")),
+        Err(error) => Err(format!("{error:#}")),
+    })?;
+    let took = leaving.stop()?;
+    eprintln!("    the sink drained, committed and left in {took:.1?}");
+    load.finish(stage)?.verify(stage)?;
+    let suppressed = staying.metric("es_sink_duplicates_suppressed_total", "")?;
+    ensure!(
+        suppressed == 0.0,
+        "{suppressed} documents were written twice"
+    );
+    Ok(())
+}
+
+fn a_sink_that_stalls_past_its_session_and_wakes_up_harms_nothing(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
+    let gateway = stage.gateway(&[])?;
+    let stalled = stage.sink(&[])?;
+    let _other = stage.sink(&[])?;
+    let flags = [
+        "--events",
+        "100000",
+        "--rate",
+        "4000",
+        "--connections",
+        "4",
+        "--seed",
+        "7",
+    ];
+    let load = Load::through(stage, &gateway, &flags)?;
+    stage.wait_for("the flow", SOON, || match stage.documents() {
+        Ok(count) if count >= 10_000 => Ok(()),
+        Ok(count) => Err(format!("{count} documents")),
+        Err(error) => Err(format!("{error:#}")),
+    })?;
+    stalled.pause();
+    // Past session.timeout.ms (10 s): by then the group has given its partitions to the other sink.
+    std::thread::sleep(Duration::from_secs(15));
+    stalled.resume();
+    load.finish(stage)?.verify(stage)?;
+    Ok(())
+}
