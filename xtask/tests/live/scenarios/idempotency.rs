@@ -1,7 +1,7 @@
 //! A request that is sent again is not stored again (EO-3, GW-3).
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::scenarios;
 use crate::stage::{SOON, Scenario, Stage};
@@ -70,8 +70,7 @@ fn a_request_repeated_with_its_key_after_a_restart_of_the_gateway_is_one_documen
         hits.len()
     );
     ensure!(
-        hits.iter()
-            .all(|hit| hit["_source"]["message"] == Value::from("second")),
+        hits.iter().all(|hit| hit["_source"]["message"] == "second"),
         "{hits:?}"
     );
     Ok(())
