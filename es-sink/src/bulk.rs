@@ -12,7 +12,7 @@ use es_sink_core::sink::BulkId;
 use service::elasticsearch::{Method, Nodes, Request};
 use tokio::runtime::Handle;
 
-use crate::consumer::Reply;
+use crate::engine::Reply;
 use crate::metrics::Metrics;
 
 /// The way to Elasticsearch.

@@ -4,16 +4,20 @@
 //!
 //! 1. [`config`]: what the operator wants.
 //! 2. [`template`]: how Elasticsearch is to keep what we send, before anything is sent.
-//! 3. [`consumer`]: the one thread that talks to Kafka; it gives each record to
-//!    the pure machine in `es-sink-core` and does what that commands.
-//! 4. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
-//! 5. [`dead_letter_topic`]: keeps what can never be indexed.
-//! 6. [`committer`]: tells Kafka how far all of this has come.
-//! 7. [`status`] and [`metrics`]: what people and alerts see of all this.
+//! 3. [`consumer`]: the one thread that reads Kafka, with `callbacks` for what
+//!    librdkafka has to say.
+//! 4. [`engine`]: gives each record to the pure machine in `es-sink-core` and
+//!    does what that commands.
+//! 5. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
+//! 6. [`dead_letter_topic`]: keeps what can never be indexed.
+//! 7. [`committer`]: tells Kafka how far all of this has come.
+//! 8. [`status`] and [`metrics`]: what people and alerts see of all this.
 
 pub mod config;
 pub mod template;
 pub mod consumer;
+mod callbacks;
+pub mod engine;
 pub mod bulk;
 pub mod dead_letter_topic;
 pub mod committer;

@@ -64,7 +64,10 @@ impl Template {
             .filter(|part| !part.is_empty())
             .collect::<Vec<_>>()
             .join("-");
-        let name = if stem == MANAGED_BY {
+        let is_ours = stem
+            .strip_prefix(MANAGED_BY)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let name = if is_ours {
             stem
         } else {
             format!("{MANAGED_BY}-{stem}")
@@ -185,6 +188,8 @@ mod tests {
     #[test]
     fn each_pattern_has_a_template_of_its_own() {
         assert_eq!(template("logflow-{date}").name(), "logflow");
+        assert_eq!(template("logflow-a-{date}").name(), "logflow-a");
+        assert_eq!(template("logflower-{date}").name(), "logflow-logflower");
         assert_eq!(template("team-a-{date}").name(), "logflow-team-a");
         assert_eq!(template("team-{date}-v2").name(), "logflow-team-v2");
         assert_eq!(

@@ -66,8 +66,27 @@ pub enum ItemVerdict {
     Retry(RetryCause, String),
     /// The same item again, slowly, and somebody must act.
     Hold(HoldCause, String),
+    /// It does not fit a mapping that another document may have made in the
+    /// same moment: another try tells whether it can ever be indexed.
+    Suspect(Rejection),
     /// It can never be indexed.
     Reject(Rejection),
+}
+
+/// After so many failed tries a mapping is no longer new, and what does not fit
+/// it never will: the first try that meets a finished mapping already knows.
+const TRIES_OF_A_SUSPECT: u32 = 3;
+
+impl ItemVerdict {
+    /// The verdict that counts, after so many failures of the item's request before.
+    #[must_use]
+    pub fn after(self, failures: u32) -> Self {
+        match self {
+            Self::Suspect(rejection) if failures >= TRIES_OF_A_SUSPECT => Self::Reject(rejection),
+            Self::Suspect(rejection) => Self::Retry(RetryCause::Conflict, rejection.reason),
+            decided => decided,
+        }
+    }
 }
 
 /// What becomes of a whole request.
@@ -217,6 +236,13 @@ impl RequestError {
         }
     }
 
+    fn rejection(&self) -> Rejection {
+        Rejection {
+            kind: self.kind.clone(),
+            reason: self.reason(),
+        }
+    }
+
     fn reason(&self) -> String {
         let reason = self
             .reason
@@ -280,6 +306,9 @@ fn forbidden(kind: &str) -> HoldCause {
 /// `testdata`, and `mapper_parsing_exception` is what versions before 8.7 and
 /// OpenSearch say instead of `document_parsing_exception`.
 fn judge_refused(error: &RequestError) -> ItemVerdict {
+    if error.kind == ILLEGAL_ARGUMENT && concerns_a_new_mapping(error) {
+        return ItemVerdict::Suspect(error.rejection());
+    }
     let reject = match error.kind.as_str() {
         "document_parsing_exception"
         | "strict_dynamic_mapping_exception"
@@ -291,10 +320,7 @@ fn judge_refused(error: &RequestError) -> ItemVerdict {
         _ => false,
     };
     if reject {
-        return ItemVerdict::Reject(Rejection {
-            kind: error.kind.clone(),
-            reason: error.reason(),
-        });
+        return ItemVerdict::Reject(error.rejection());
     }
     let cause = match error.kind.as_str() {
         "index_closed_exception" => HoldCause::IndexClosed,
@@ -309,9 +335,7 @@ fn judge_refused(error: &RequestError) -> ItemVerdict {
 /// data stream, but also that a document does not fit. Here alone the words
 /// decide, and only known ones reject: new words hold, and lose nothing.
 fn concerns_the_document(error: &RequestError) -> bool {
-    const KNOWN: [&str; 7] = [
-        "mapper [",
-        "can't merge a ",
+    const KNOWN: [&str; 5] = [
         "Malformed content, found extra data after parsing",
         "Document contains at least one immense term in field",
         "Limit of total fields [",
@@ -320,6 +344,14 @@ fn concerns_the_document(error: &RequestError) -> bool {
     ];
     let reason = error.reason.as_deref().unwrap_or_default();
     KNOWN.iter().any(|known| reason.starts_with(known))
+}
+
+/// Two shards may map a new field in the same moment, each after its own
+/// document; the one that comes second is refused like a document that
+/// contradicts itself.
+fn concerns_a_new_mapping(error: &RequestError) -> bool {
+    let reason = error.reason.as_deref().unwrap_or_default();
+    reason.starts_with("mapper [") || reason.starts_with("can't merge a ")
 }
 
 /// An index that cannot be created because its template is broken fails with

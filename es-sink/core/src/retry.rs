@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::report::Held;
+
 /// Waits that double from `first` to `longest`, each shortened by up to half at
 /// random, so that many sinks do not knock at the same moment.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,30 @@ impl Backoff {
         let doublings = failures.saturating_sub(1).min(20);
         let full = self.first.saturating_mul(1 << doublings).min(self.longest);
         full / 2 + (full / 2).mul_f64(jitter.next())
+    }
+}
+
+/// The pace of what goes to one place: after a failure nothing goes for a while,
+/// then one alone, to see whether it is back.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    pub(crate) failures: u32,
+    pub(crate) resume_at: Duration,
+    pub(crate) held: Option<Held>,
+}
+
+impl Pace {
+    pub(crate) fn is_open(&self, now: Duration, n_in_flight: usize) -> bool {
+        self.failures == 0 || (now >= self.resume_at && n_in_flight == 0)
+    }
+
+    pub(crate) fn fail(&mut self, now: Duration, backoff: &Backoff, jitter: &mut Jitter) {
+        if self.failures > 0 && now < self.resume_at {
+            // It was on its way already when the first one failed.
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.resume_at = now + backoff.wait(self.failures, jitter);
     }
 }
 

@@ -5,6 +5,10 @@
 //! until there are none, and comes back at the next deadline at the latest.
 //! Not here: threads, sockets, clocks.
 
+mod bulks;
+mod dead_letters;
+mod commits;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -15,11 +19,11 @@ use log_event::record::RecordHeaders;
 
 use crate::assignment::{Assignments, Ticket, TopicPartition};
 use crate::batcher::{Batcher, BulkLimits};
-use crate::bulk_request::{Item, Record, RecordParts, SealedRequest, Unframeable, framed};
-use crate::bulk_response::{HoldCause, ItemVerdict, RequestVerdict, RetryCause, judge};
+use crate::bulk_request::{Record, RecordParts, SealedRequest, Unframeable, framed};
+use crate::bulk_response::HoldCause;
 use crate::dead_letter::{DeadLetter, Rejection};
-use crate::report::{Counters, Held, LastError, PartitionStatus, Status, dead_letter_label};
-use crate::retry::{Backoff, Jitter};
+use crate::report::{Counters, Held, LastError, PartitionStatus, Status};
+use crate::retry::{Backoff, Jitter, Pace};
 
 /// Limits and names; all of them come from the operator's settings.
 #[derive(Clone, Debug)]
@@ -168,13 +172,6 @@ struct Letter {
 }
 
 #[derive(Debug, Default)]
-struct Pace {
-    failures: u32,
-    resume_at: Duration,
-    held: Option<Held>,
-}
-
-#[derive(Debug, Default)]
 struct CommitState {
     /// Since when one is on its way.
     in_flight: Option<Duration>,
@@ -198,21 +195,6 @@ enum Intake {
     Paused {
         newcomers: bool,
     },
-}
-
-impl Pace {
-    fn is_open(&self, now: Duration, n_in_flight: usize) -> bool {
-        self.failures == 0 || (now >= self.resume_at && n_in_flight == 0)
-    }
-
-    fn fail(&mut self, now: Duration, backoff: &Backoff, jitter: &mut Jitter) {
-        if self.failures > 0 && now < self.resume_at {
-            // It was on its way already when the first one failed.
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        self.resume_at = now + backoff.wait(self.failures, jitter);
-    }
 }
 
 impl Sink {
@@ -366,8 +348,8 @@ impl Sink {
             .unwrap_or(now)
     }
 
-    /// Whether there is room for another record. While there is none, the next
-    /// record is left where it is: in Kafka.
+    /// Whether there is room for another record (EO-6). While there is none, the
+    /// next record is left where it is: in Kafka.
     #[must_use]
     pub fn accepts_records(&self) -> bool {
         self.n_bytes() < self.config.bytes_held_max
@@ -430,395 +412,6 @@ impl Sink {
         self.enqueue(building, now);
     }
 
-    fn enqueue(&mut self, sealed: Option<SealedRequest>, not_before: Duration) {
-        if let Some(request) = sealed {
-            self.enqueue_pending(request, 0, not_before, None);
-        }
-    }
-
-    fn enqueue_pending(
-        &mut self,
-        request: SealedRequest,
-        failures: u32,
-        not_before: Duration,
-        held: Option<Held>,
-    ) {
-        let n_bytes = request.n_bytes();
-        self.bytes_held += n_bytes;
-        self.waiting.push_back(Pending {
-            request,
-            n_bytes,
-            failures,
-            not_before,
-            held,
-        });
-    }
-
-    fn poll_bulk(&mut self, now: Duration) -> Option<Command> {
-        if self.in_flight.len() >= self.config.bulk_concurrency
-            || !self.pace.is_open(now, self.in_flight.len())
-        {
-            return None;
-        }
-        loop {
-            let due = self
-                .waiting
-                .iter()
-                .position(|pending| pending.not_before <= now);
-            let Some(due) = due else {
-                // Sealed only now that it can go: until then it may grow.
-                let request = self.batcher.take_due(now)?;
-                self.enqueue(Some(request), now);
-                continue;
-            };
-            let pending = self.waiting.remove(due)?;
-            let still_ours = |item: &Item| self.assignments.of(&item.ticket).is_some();
-            if !pending.request.items().iter().any(still_ours) {
-                // The next owner of these partitions sends them again.
-                self.bytes_held -= pending.n_bytes;
-                continue;
-            }
-            let bulk = BulkId(self.number());
-            let body = pending.request.body();
-            self.counters.bulks_sent += 1;
-            self.counters.bulk_bytes_sent += body.len() as u64;
-            self.in_flight.insert(bulk, pending);
-            return Some(Command::SendBulk { bulk, body });
-        }
-    }
-
-    fn bulk_reply(&mut self, now: Duration, bulk: BulkId, reply: Result<(u16, &[u8]), String>) {
-        let Some(pending) = self.in_flight.remove(&bulk) else {
-            return;
-        };
-        self.bytes_held -= pending.n_bytes;
-        let n_items = pending.request.items().len();
-        let verdict = match reply {
-            Ok((status, body)) => judge(status, body, n_items),
-            Err(why) => RequestVerdict::Retry(RetryCause::NoReply, why),
-        };
-        match verdict {
-            RequestVerdict::Items(verdicts) => self.settle(now, pending, verdicts),
-            RequestVerdict::Retry(cause, why) => {
-                *self.counters.retries.entry(cause).or_default() += n_items as u64;
-                self.send_whole_again(now, pending, None, why);
-            }
-            RequestVerdict::Hold(cause, why) => {
-                *self.counters.holds.entry(cause).or_default() += n_items as u64;
-                let held = held(now, pending.held.as_ref(), cause, n_items, &why);
-                self.send_whole_again(now, pending, Some(held), why);
-            }
-            RequestVerdict::Split(alone) if n_items == 1 => self.settle(now, pending, vec![alone]),
-            RequestVerdict::Split(_) => {
-                self.counters.bulks_split += 1;
-                let half = n_items / 2;
-                let (halves, _) = pending
-                    .request
-                    .regroup::<2>(|index, item| Some((usize::from(index >= half), item)));
-                // Behind everything that waits they would be parted last.
-                for request in halves.into_iter().flatten().rev() {
-                    self.enqueue_pending(request, pending.failures, now, None);
-                    self.waiting.rotate_right(1);
-                }
-            }
-        }
-    }
-
-    fn send_whole_again(
-        &mut self,
-        now: Duration,
-        mut pending: Pending,
-        held: Option<Held>,
-        why: String,
-    ) {
-        self.pace.fail(now, &self.config.backoff, &mut self.jitter);
-        self.last_error = Some(LastError { at: now, text: why });
-        pending.held = held;
-        self.bytes_held += pending.n_bytes;
-        self.waiting.push_front(pending);
-    }
-
-    /// Gives each item what its verdict says.
-    fn settle(&mut self, now: Duration, pending: Pending, verdicts: Vec<ItemVerdict>) {
-        let Pending {
-            request,
-            failures,
-            held: held_before,
-            ..
-        } = pending;
-        let rejected = verdicts.iter().enumerate();
-        let rejected = rejected.filter(|(_, verdict)| matches!(verdict, ItemVerdict::Reject(_)));
-        let parts: Vec<RecordParts> = rejected
-            .map(|(index, _)| request.record_parts(index))
-            .collect();
-        let mut parts = parts.into_iter();
-        let mut verdicts = verdicts.into_iter();
-        let mut again = Again::default();
-        let mut n_settled = 0_u64;
-        let mut rejected = Vec::new();
-        let ([kept], spare) = request.regroup::<1>(|_, item| {
-            let verdict = verdicts.next().expect("one verdict an item was counted");
-            match verdict {
-                ItemVerdict::Indexed { updated } => {
-                    n_settled += 1;
-                    self.counters.indexed += 1;
-                    self.counters.updated += u64::from(updated);
-                    note_indexed(&mut self.indexed_timestamps, item.timestamp_ms);
-                    self.assignments.resolve(item.ticket);
-                    None
-                }
-                ItemVerdict::Reject(rejection) => {
-                    n_settled += 1;
-                    rejected.extend(parts.next().map(|parts| (item.ticket, parts, rejection)));
-                    None
-                }
-                ItemVerdict::Retry(cause, why) => {
-                    *self.counters.retries.entry(cause).or_default() += 1;
-                    again.overloaded |= cause != RetryCause::Conflict;
-                    again.why = Some(why);
-                    let still_ours = self.assignments.of(&item.ticket).is_some();
-                    still_ours.then_some((0, item))
-                }
-                ItemVerdict::Hold(cause, why) => {
-                    *self.counters.holds.entry(cause).or_default() += 1;
-                    again.hold(now, held_before.as_ref(), cause, why);
-                    let still_ours = self.assignments.of(&item.ticket).is_some();
-                    still_ours.then_some((0, item))
-                }
-            }
-        });
-        if let Some(spare) = spare {
-            self.batcher.reuse(spare);
-        }
-        for (ticket, parts, rejection) in rejected {
-            self.dead_letter(ticket, parts, rejection);
-        }
-        if n_settled > 0 || !again.overloaded {
-            self.pace = Pace::default();
-        } else {
-            self.pace.fail(now, &self.config.backoff, &mut self.jitter);
-        }
-        if let Some(request) = kept {
-            let failures = failures.saturating_add(1);
-            let wait = self.config.backoff.wait(failures, &mut self.jitter);
-            if let Some(text) = again.why {
-                self.last_error = Some(LastError { at: now, text });
-            }
-            self.enqueue_again(now, request, failures, now + wait, again.held);
-        }
-    }
-
-    /// Items left over from several requests are tried again together: one bad
-    /// index among many must not turn each request into two.
-    fn enqueue_again(
-        &mut self,
-        now: Duration,
-        request: SealedRequest,
-        failures: u32,
-        not_before: Duration,
-        held: Option<Held>,
-    ) {
-        let cause = |held: &Option<Held>| held.as_ref().map(|held| held.cause);
-        let limits = self.config.bulk;
-        let company = self.waiting.iter_mut().find(|other| {
-            other.not_before > now
-                && cause(&other.held) == cause(&held)
-                && other.request.items().len() + request.items().len() <= limits.items_max
-                && other.request.body().len() + request.body().len() <= limits.bytes_max
-        });
-        let Some(company) = company else {
-            self.enqueue_pending(request, failures, not_before, held);
-            return;
-        };
-        company.failures = company.failures.max(failures);
-        company.not_before = company.not_before.min(not_before);
-        if let (Some(all), Some(more)) = (&mut company.held, held) {
-            all.items += more.items;
-            all.since = all.since.min(more.since);
-        }
-        self.bytes_held -= company.n_bytes;
-        company.request.append(request);
-        company.n_bytes = company.request.n_bytes();
-        self.bytes_held += company.n_bytes;
-    }
-
-    fn dead_letter(&mut self, ticket: Ticket, parts: RecordParts, rejection: Rejection) {
-        // If the partition has gone, its next owner rejects the record again.
-        if self.assignments.of(&ticket).is_none() {
-            return;
-        }
-        let n_bytes = parts.n_bytes() + rejection.kind.len() + rejection.reason.len();
-        self.bytes_held += n_bytes;
-        self.letters_waiting.push_back(Letter {
-            parts,
-            rejection,
-            ticket,
-            n_bytes,
-        });
-    }
-
-    /// What goes to the dead-letter topic, unless the partition has gone.
-    fn write_out(&self, letter: &Letter) -> Option<DeadLetter> {
-        let Letter {
-            parts, rejection, ..
-        } = letter;
-        let (at, offset) = self.assignments.place(&letter.ticket)?;
-        let headers = parts
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_deref()));
-        let headers = RecordHeaders::read(headers);
-        let coordinates = coordinates(&at.topic, at.partition, offset, parts.timestamp_ms);
-        let value = parts.value.as_deref().unwrap_or_default();
-        let id = document_id(&coordinates, &headers, value);
-        let group = &self.config.group;
-        Some(DeadLetter::new(
-            parts.clone(),
-            at,
-            offset,
-            group,
-            &id,
-            rejection,
-        ))
-    }
-
-    fn poll_dead_letter(&mut self, now: Duration) -> Option<Command> {
-        if self.letters_in_flight.len() >= self.config.dead_letters_in_flight_max
-            || !self.letter_pace.is_open(now, self.letters_in_flight.len())
-        {
-            return None;
-        }
-        loop {
-            let letter = self.letters_waiting.pop_front()?;
-            let Some(record) = self.write_out(&letter) else {
-                self.bytes_held -= letter.n_bytes;
-                continue;
-            };
-            let id = DeadLetterId(self.number());
-            self.letters_in_flight.insert(id, letter);
-            return Some(Command::SendDeadLetter { id, letter: record });
-        }
-    }
-
-    fn dead_letter_reply(&mut self, now: Duration, id: DeadLetterId, result: Result<(), String>) {
-        let Some(letter) = self.letters_in_flight.remove(&id) else {
-            return;
-        };
-        match result {
-            Ok(()) => {
-                self.bytes_held -= letter.n_bytes;
-                let label = dead_letter_label(&letter.rejection.kind);
-                *self.counters.dead_letters.entry(label).or_default() += 1;
-                self.letter_pace = Pace::default();
-                self.assignments.resolve(letter.ticket);
-            }
-            Err(why) => {
-                self.counters.dead_letter_retries += 1;
-                self.letter_pace
-                    .fail(now, &self.config.backoff, &mut self.jitter);
-                let n_letters = self.letters_waiting.len() + self.letters_in_flight.len() + 1;
-                let before = self.letter_pace.held.take();
-                self.letter_pace.held = Some(held(
-                    now,
-                    before.as_ref(),
-                    HoldCause::DeadLetterTopic,
-                    n_letters,
-                    &why,
-                ));
-                self.last_error = Some(LastError {
-                    at: now,
-                    text: format!("dead-letter topic: {why}"),
-                });
-                // To the end: one that can never be sent must not stop the others.
-                self.letters_waiting.push_back(letter);
-            }
-        }
-    }
-
-    fn poll_release(&mut self, now: Duration) -> Option<Command> {
-        let Some(until) = self.drain_until else {
-            return self.poll_exit();
-        };
-        let drained = |sink: &Self| {
-            sink.assignments
-                .iter()
-                .filter(|a| a.draining)
-                .all(|a| a.tracker.n_in_flight() == 0)
-        };
-        if now < until && !drained(self) {
-            return None;
-        }
-        self.drain_until = None;
-        let leaving: Vec<TopicPartition> = self
-            .assignments
-            .iter()
-            .filter(|a| a.draining)
-            .map(|a| a.at.clone())
-            .collect();
-        let left = leaving.iter().filter_map(|at| self.assignments.remove(at));
-        let due =
-            left.filter_map(|assignment| Some((assignment.at.clone(), assignment.commit_due()?)));
-        Some(Command::Release(due.collect()))
-    }
-
-    fn poll_exit(&mut self) -> Option<Command> {
-        if self.shutdown != Shutdown::Draining {
-            return None;
-        }
-        self.shutdown = Shutdown::Done;
-        Some(Command::Exit)
-    }
-
-    fn poll_commit(&mut self, now: Duration) -> Option<Command> {
-        if self
-            .commit
-            .in_flight
-            .is_some_and(|since| now < since + COMMIT_REPLY_MAX)
-            || now < self.commit.next_at
-        {
-            return None;
-        }
-        self.commit.next_at = now + self.config.commit_interval;
-        let mut offsets = Vec::new();
-        for assignment in self
-            .assignments
-            .iter_mut()
-            .filter(|assignment| !assignment.draining)
-        {
-            assignment.committing = assignment.commit_due();
-            offsets.extend(
-                assignment
-                    .committing
-                    .map(|next| (assignment.at.clone(), next)),
-            );
-        }
-        if offsets.is_empty() {
-            return None;
-        }
-        self.commit.in_flight = Some(now);
-        Some(Command::Commit(offsets))
-    }
-
-    fn commit_reply(&mut self, now: Duration, result: Result<(), String>) {
-        self.commit.in_flight = None;
-        let confirmed = result.is_ok();
-        for assignment in self.assignments.iter_mut() {
-            if let Some(committing) = assignment.committing.take().filter(|_| confirmed) {
-                assignment.committed = Some(committing);
-            }
-        }
-        match result {
-            Ok(()) => self.counters.commits += 1,
-            Err(why) => {
-                self.counters.commits_failed += 1;
-                self.last_error = Some(LastError {
-                    at: now,
-                    text: format!("commit: {why}"),
-                });
-            }
-        }
-    }
-
     fn poll_intake(&mut self, now: Duration) -> Option<Command> {
         let (next, command) = match self.intake {
             Intake::Open if !self.accepts_records() => (Intake::Full { since: now }, None),
@@ -862,24 +455,6 @@ impl Sink {
     }
 }
 
-/// What is to be tried again of one request.
-#[derive(Default)]
-struct Again {
-    overloaded: bool,
-    held: Option<Held>,
-    why: Option<String>,
-}
-
-impl Again {
-    fn hold(&mut self, now: Duration, before: Option<&Held>, cause: HoldCause, why: String) {
-        match self.held.as_mut().filter(|held| held.cause == cause) {
-            Some(held) => held.items += 1,
-            None => self.held = Some(held(now, before, cause, 1, &why)),
-        }
-        self.why = Some(why);
-    }
-}
-
 fn held(
     now: Duration,
     before: Option<&Held>,
@@ -920,16 +495,6 @@ fn unframeable(fault: Unframeable) -> Rejection {
     Rejection {
         kind: kind.to_owned(),
         reason: reason.to_owned(),
-    }
-}
-
-fn note_indexed(timestamps: &mut Vec<(i64, u32)>, timestamp_ms: Option<i64>) {
-    let Some(timestamp_ms) = timestamp_ms else {
-        return;
-    };
-    match timestamps.last_mut() {
-        Some((last, count)) if *last == timestamp_ms && *count < u32::MAX => *count += 1,
-        _ => timestamps.push((timestamp_ms, 1)),
     }
 }
 

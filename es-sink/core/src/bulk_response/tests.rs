@@ -27,6 +27,9 @@ fn item_text(verdict: &ItemVerdict) -> String {
         ItemVerdict::Indexed { updated: true } => "indexed, updated".to_owned(),
         ItemVerdict::Retry(cause, why) => format!("retry {}: {}", cause.label(), clipped(why)),
         ItemVerdict::Hold(cause, why) => format!("hold {}: {}", cause.label(), clipped(why)),
+        ItemVerdict::Suspect(Rejection { kind, reason }) => {
+            format!("suspect {kind}: {}", clipped(reason))
+        }
         ItemVerdict::Reject(Rejection { kind, reason }) => {
             format!("reject {kind}: {}", clipped(reason))
         }
@@ -104,8 +107,8 @@ fn what_can_never_be_indexed_is_rejected() {
             timestamp_out_of_range: reject document_parsing_exception: [1:14] failed to parse field [timestamp] of type [date_nanos] in document with id 'x'. Preview of field's valu…
             object_against_scalar: reject document_parsing_exception: [1:21] failed to parse field [dyn_scalar] of type [long] in document with id 'x'. Preview of field's value: '{…
             scalar_against_object: reject document_parsing_exception: [1:12] object mapping for [dyn_obj] tried to parse field [dyn_obj] as object, but found a concrete value
-            mapper_conflict: reject illegal_argument_exception: mapper [g1] cannot be changed from type [long] to [text]
-            object_conflict: reject illegal_argument_exception: can't merge a non object mapping [g0] with an object mapping
+            mapper_conflict: suspect illegal_argument_exception: mapper [g1] cannot be changed from type [long] to [text]
+            object_conflict: suspect illegal_argument_exception: can't merge a non object mapping [g0] with an object mapping
             immense_metadata_key: reject document_parsing_exception: [1:40019] failed to parse field [metadata] of type [flattened] in document with id 'x'. Preview of field's val…
             duplicate_name: reject document_parsing_exception: [1:12] failed to parse: [1:25] Duplicate field 'message'
              at [Source: (byte[])"{"message":"a","message":"b"}";…

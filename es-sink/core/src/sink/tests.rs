@@ -1,4 +1,4 @@
-//! Single decisions of the machine. what holds over any run is in `tests/machine`.
+//! Single decisions of the machine. What holds over any run is in `tests/machine`.
 
 use super::*;
 
@@ -86,6 +86,18 @@ impl Bench {
             _ => None,
         });
         sent.collect()
+    }
+
+    fn letters_and_bulks(&mut self) -> (Vec<DeadLetterId>, Vec<(BulkId, usize)>) {
+        let (mut letters, mut bulks) = (Vec::new(), Vec::new());
+        for command in self.commands() {
+            match command {
+                Command::SendDeadLetter { id, .. } => letters.push(id),
+                Command::SendBulk { bulk, body } => bulks.push((bulk, body.len())),
+                _ => {}
+            }
+        }
+        (letters, bulks)
     }
 
     fn letters(&mut self) -> Vec<(DeadLetterId, String)> {
@@ -327,4 +339,38 @@ fn a_partition_is_given_back_in_time_even_if_its_records_are_not_settled() {
     bench.reply_items(sent[1].0, &[201, 201]);
     assert!(matches!(bench.commands()[..], []));
     assert_eq!(bench.sink.status().bytes_held, 0);
+}
+
+/// A document that lost the race for a new field's mapping fits at the next
+/// try; one that contradicts itself never does.
+#[test]
+fn what_does_not_fit_a_new_mapping_is_tried_again_before_it_is_rejected() {
+    let conflict = r#"{"errors":true,"items":[{"index":{"status":400,"error":{"type":"illegal_argument_exception","reason":"mapper [k] cannot be changed from type [long] to [double]"}}}]}"#;
+    let mut bench = Bench::new(1 << 20);
+    bench.records(1, br#"{"k":[1,2.5]}"#);
+    let mut tries = 0;
+    let letters = loop {
+        bench.now += ms(10_000);
+        let mut letters = bench.letters_and_bulks();
+        if let Some((bulk, _)) = letters.1.pop() {
+            tries += 1;
+            bench.reply(bulk, Ok((200, conflict)));
+        }
+        if !letters.0.is_empty() || tries > 20 {
+            break letters.0;
+        }
+    };
+    assert_eq!((tries, letters.len()), (4, 1));
+
+    let mut bench = Bench::new(1 << 20);
+    bench.records(1, br#"{"k":2.5}"#);
+    bench.now += ms(10_000);
+    let bulk = bench.bulks()[0].0;
+    bench.reply(bulk, Ok((200, conflict)));
+    bench.now += ms(10_000);
+    let bulk = bench.bulks()[0].0;
+    bench.reply_items(bulk, &[201]);
+    bench.now += ms(10_000);
+    assert_eq!(bench.letters(), []);
+    assert_eq!(bench.sink.counters().indexed, 1);
 }

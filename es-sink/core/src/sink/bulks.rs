@@ -1,0 +1,263 @@
+//! The way of bulk requests through the machine: sent, judged, settled, tried again.
+//!
+//! In the flow: `batcher` → **`sink::bulks`** → `bulk_response`, `retry`.
+//! Upholds EO-1 and EO-5: an item leaves by a verdict, never by a count of tries.
+
+use std::time::Duration;
+
+use super::{BulkId, Command, Pending, Sink, held};
+use crate::bulk_request::{Item, RecordParts, SealedRequest};
+use crate::bulk_response::{HoldCause, ItemVerdict, RequestVerdict, RetryCause, judge};
+use crate::report::{Held, LastError};
+use crate::retry::Pace;
+
+impl Sink {
+    pub(super) fn enqueue(&mut self, sealed: Option<SealedRequest>, not_before: Duration) {
+        if let Some(request) = sealed {
+            self.enqueue_pending(request, 0, not_before, None);
+        }
+    }
+
+    fn enqueue_pending(
+        &mut self,
+        request: SealedRequest,
+        failures: u32,
+        not_before: Duration,
+        held: Option<Held>,
+    ) {
+        let n_bytes = request.n_bytes();
+        self.bytes_held += n_bytes;
+        self.waiting.push_back(Pending {
+            request,
+            n_bytes,
+            failures,
+            not_before,
+            held,
+        });
+    }
+
+    pub(super) fn poll_bulk(&mut self, now: Duration) -> Option<Command> {
+        if self.in_flight.len() >= self.config.bulk_concurrency
+            || !self.pace.is_open(now, self.in_flight.len())
+        {
+            return None;
+        }
+        loop {
+            let due = self
+                .waiting
+                .iter()
+                .position(|pending| pending.not_before <= now);
+            let Some(due) = due else {
+                // Sealed only now that it can go: until then it may grow.
+                let request = self.batcher.take_due(now)?;
+                self.enqueue(Some(request), now);
+                continue;
+            };
+            let pending = self.waiting.remove(due)?;
+            let still_ours = |item: &Item| self.assignments.of(&item.ticket).is_some();
+            if !pending.request.items().iter().any(still_ours) {
+                // The next owner of these partitions sends them again.
+                self.bytes_held -= pending.n_bytes;
+                continue;
+            }
+            let bulk = BulkId(self.number());
+            let body = pending.request.body();
+            self.counters.bulks_sent += 1;
+            self.counters.bulk_bytes_sent += body.len() as u64;
+            self.in_flight.insert(bulk, pending);
+            return Some(Command::SendBulk { bulk, body });
+        }
+    }
+
+    pub(super) fn bulk_reply(
+        &mut self,
+        now: Duration,
+        bulk: BulkId,
+        reply: Result<(u16, &[u8]), String>,
+    ) {
+        let Some(pending) = self.in_flight.remove(&bulk) else {
+            return;
+        };
+        self.bytes_held -= pending.n_bytes;
+        let n_items = pending.request.items().len();
+        let verdict = match reply {
+            Ok((status, body)) => judge(status, body, n_items),
+            Err(why) => RequestVerdict::Retry(RetryCause::NoReply, why),
+        };
+        match verdict {
+            RequestVerdict::Items(verdicts) => self.settle(now, pending, verdicts),
+            RequestVerdict::Retry(cause, why) => {
+                *self.counters.retries.entry(cause).or_default() += n_items as u64;
+                self.send_whole_again(now, pending, None, why);
+            }
+            RequestVerdict::Hold(cause, why) => {
+                *self.counters.holds.entry(cause).or_default() += n_items as u64;
+                let held = held(now, pending.held.as_ref(), cause, n_items, &why);
+                self.send_whole_again(now, pending, Some(held), why);
+            }
+            RequestVerdict::Split(alone) if n_items == 1 => self.settle(now, pending, vec![alone]),
+            RequestVerdict::Split(_) => {
+                self.counters.bulks_split += 1;
+                let half = n_items / 2;
+                let (halves, _) = pending
+                    .request
+                    .regroup::<2>(|index, item| Some((usize::from(index >= half), item)));
+                // Behind everything that waits they would be parted last.
+                for request in halves.into_iter().flatten().rev() {
+                    self.enqueue_pending(request, pending.failures, now, None);
+                    self.waiting.rotate_right(1);
+                }
+            }
+        }
+    }
+
+    fn send_whole_again(
+        &mut self,
+        now: Duration,
+        mut pending: Pending,
+        held: Option<Held>,
+        why: String,
+    ) {
+        self.pace.fail(now, &self.config.backoff, &mut self.jitter);
+        self.last_error = Some(LastError { at: now, text: why });
+        pending.held = held;
+        self.bytes_held += pending.n_bytes;
+        self.waiting.push_front(pending);
+    }
+
+    /// Gives each item what its verdict says.
+    fn settle(&mut self, now: Duration, pending: Pending, verdicts: Vec<ItemVerdict>) {
+        let Pending {
+            request,
+            failures,
+            held: held_before,
+            ..
+        } = pending;
+        let verdicts: Vec<ItemVerdict> = verdicts
+            .into_iter()
+            .map(|verdict| verdict.after(failures))
+            .collect();
+        let rejected = verdicts.iter().enumerate();
+        let rejected = rejected.filter(|(_, verdict)| matches!(verdict, ItemVerdict::Reject(_)));
+        let parts: Vec<RecordParts> = rejected
+            .map(|(index, _)| request.record_parts(index))
+            .collect();
+        let mut parts = parts.into_iter();
+        let mut verdicts = verdicts.into_iter();
+        let mut again = Again::default();
+        let mut n_settled = 0_u64;
+        let mut rejected = Vec::new();
+        let ([kept], spare) = request.regroup::<1>(|_, item| {
+            let verdict = verdicts.next().expect("one verdict an item was counted");
+            match verdict {
+                ItemVerdict::Indexed { updated } => {
+                    n_settled += 1;
+                    self.counters.indexed += 1;
+                    self.counters.updated += u64::from(updated);
+                    note_indexed(&mut self.indexed_timestamps, item.timestamp_ms);
+                    self.assignments.resolve(item.ticket);
+                    None
+                }
+                ItemVerdict::Suspect(rejection) | ItemVerdict::Reject(rejection) => {
+                    n_settled += 1;
+                    rejected.extend(parts.next().map(|parts| (item.ticket, parts, rejection)));
+                    None
+                }
+                ItemVerdict::Retry(cause, why) => {
+                    *self.counters.retries.entry(cause).or_default() += 1;
+                    again.overloaded |= cause != RetryCause::Conflict;
+                    again.why = Some(why);
+                    let still_ours = self.assignments.of(&item.ticket).is_some();
+                    still_ours.then_some((0, item))
+                }
+                ItemVerdict::Hold(cause, why) => {
+                    *self.counters.holds.entry(cause).or_default() += 1;
+                    again.hold(now, held_before.as_ref(), cause, why);
+                    let still_ours = self.assignments.of(&item.ticket).is_some();
+                    still_ours.then_some((0, item))
+                }
+            }
+        });
+        if let Some(spare) = spare {
+            self.batcher.reuse(spare);
+        }
+        for (ticket, parts, rejection) in rejected {
+            self.dead_letter(ticket, parts, rejection);
+        }
+        if n_settled > 0 || !again.overloaded {
+            self.pace = Pace::default();
+        } else {
+            self.pace.fail(now, &self.config.backoff, &mut self.jitter);
+        }
+        if let Some(request) = kept {
+            let failures = failures.saturating_add(1);
+            let wait = self.config.backoff.wait(failures, &mut self.jitter);
+            if let Some(text) = again.why {
+                self.last_error = Some(LastError { at: now, text });
+            }
+            self.enqueue_again(now, request, failures, now + wait, again.held);
+        }
+    }
+
+    /// Items left over from several requests are tried again together: one bad
+    /// index among many must not turn each request into two.
+    fn enqueue_again(
+        &mut self,
+        now: Duration,
+        request: SealedRequest,
+        failures: u32,
+        not_before: Duration,
+        held: Option<Held>,
+    ) {
+        let cause = |held: &Option<Held>| held.as_ref().map(|held| held.cause);
+        let limits = self.config.bulk;
+        let company = self.waiting.iter_mut().find(|other| {
+            other.not_before > now
+                && cause(&other.held) == cause(&held)
+                && other.request.items().len() + request.items().len() <= limits.items_max
+                && other.request.body().len() + request.body().len() <= limits.bytes_max
+        });
+        let Some(company) = company else {
+            self.enqueue_pending(request, failures, not_before, held);
+            return;
+        };
+        company.failures = company.failures.max(failures);
+        company.not_before = company.not_before.min(not_before);
+        if let (Some(all), Some(more)) = (&mut company.held, held) {
+            all.items += more.items;
+            all.since = all.since.min(more.since);
+        }
+        self.bytes_held -= company.n_bytes;
+        company.request.append(request);
+        company.n_bytes = company.request.n_bytes();
+        self.bytes_held += company.n_bytes;
+    }
+}
+
+/// What is to be tried again of one request.
+#[derive(Default)]
+struct Again {
+    overloaded: bool,
+    held: Option<Held>,
+    why: Option<String>,
+}
+
+impl Again {
+    fn hold(&mut self, now: Duration, before: Option<&Held>, cause: HoldCause, why: String) {
+        match self.held.as_mut().filter(|held| held.cause == cause) {
+            Some(held) => held.items += 1,
+            None => self.held = Some(held(now, before, cause, 1, &why)),
+        }
+        self.why = Some(why);
+    }
+}
+
+fn note_indexed(timestamps: &mut Vec<(i64, u32)>, timestamp_ms: Option<i64>) {
+    let Some(timestamp_ms) = timestamp_ms else {
+        return;
+    };
+    match timestamps.last_mut() {
+        Some((last, count)) if *last == timestamp_ms && *count < u32::MAX => *count += 1,
+        _ => timestamps.push((timestamp_ms, 1)),
+    }
+}

@@ -1,0 +1,96 @@
+//! When the machine commits, and when it gives partitions back.
+//!
+//! In the flow: `offset_tracker` → **`sink::commits`** → the consumer thread.
+//! Upholds EO-1 and EO-2: what a commit says is `assignment`'s to know.
+
+use std::time::Duration;
+
+use super::{COMMIT_REPLY_MAX, Command, Shutdown, Sink};
+use crate::assignment::TopicPartition;
+use crate::report::LastError;
+
+impl Sink {
+    pub(super) fn poll_release(&mut self, now: Duration) -> Option<Command> {
+        let Some(until) = self.drain_until else {
+            return self.poll_exit();
+        };
+        let drained = |sink: &Self| {
+            sink.assignments
+                .iter()
+                .filter(|a| a.draining)
+                .all(|a| a.tracker.n_in_flight() == 0)
+        };
+        if now < until && !drained(self) {
+            return None;
+        }
+        self.drain_until = None;
+        let leaving: Vec<TopicPartition> = self
+            .assignments
+            .iter()
+            .filter(|a| a.draining)
+            .map(|a| a.at.clone())
+            .collect();
+        let left = leaving.iter().filter_map(|at| self.assignments.remove(at));
+        let due =
+            left.filter_map(|assignment| Some((assignment.at.clone(), assignment.commit_due()?)));
+        Some(Command::Release(due.collect()))
+    }
+
+    fn poll_exit(&mut self) -> Option<Command> {
+        if self.shutdown != Shutdown::Draining {
+            return None;
+        }
+        self.shutdown = Shutdown::Done;
+        Some(Command::Exit)
+    }
+
+    pub(super) fn poll_commit(&mut self, now: Duration) -> Option<Command> {
+        if self
+            .commit
+            .in_flight
+            .is_some_and(|since| now < since + COMMIT_REPLY_MAX)
+            || now < self.commit.next_at
+        {
+            return None;
+        }
+        self.commit.next_at = now + self.config.commit_interval;
+        let mut offsets = Vec::new();
+        for assignment in self
+            .assignments
+            .iter_mut()
+            .filter(|assignment| !assignment.draining)
+        {
+            assignment.committing = assignment.commit_due();
+            offsets.extend(
+                assignment
+                    .committing
+                    .map(|next| (assignment.at.clone(), next)),
+            );
+        }
+        if offsets.is_empty() {
+            return None;
+        }
+        self.commit.in_flight = Some(now);
+        Some(Command::Commit(offsets))
+    }
+
+    pub(super) fn commit_reply(&mut self, now: Duration, result: Result<(), String>) {
+        self.commit.in_flight = None;
+        let confirmed = result.is_ok();
+        for assignment in self.assignments.iter_mut() {
+            if let Some(committing) = assignment.committing.take().filter(|_| confirmed) {
+                assignment.committed = Some(committing);
+            }
+        }
+        match result {
+            Ok(()) => self.counters.commits += 1,
+            Err(why) => {
+                self.counters.commits_failed += 1;
+                self.last_error = Some(LastError {
+                    at: now,
+                    text: format!("commit: {why}"),
+                });
+            }
+        }
+    }
+}

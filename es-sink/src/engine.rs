@@ -1,0 +1,421 @@
+//! The machine with everything that it commands: carries out, brings back.
+//!
+//! In the flow: `consumer`, `callbacks` → **`engine`** ⇄ `es-sink-core` → `bulk`,
+//! `dead_letter_topic`, `committer`. Decides nothing but how to wait.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use es_sink_core::assignment::TopicPartition;
+use es_sink_core::bulk_request::Record;
+use es_sink_core::sink::{BulkId, Command, DeadLetterId, Input, Sink};
+use log_event::offset::{NextOffset, Offset};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+
+use crate::bulk::BulkSender;
+use crate::callbacks::Link;
+use crate::committer::CommitOrder;
+use crate::config::Config;
+use crate::consumer::Surroundings;
+use crate::dead_letter_topic::DeadLetterTopic;
+use crate::metrics::Metrics;
+use crate::status::StatusBoard;
+
+/// The longest sleep: a signal is seen within this time.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+/// While replies are awaited, so that the next bulk request follows at once.
+const SLEEP_IN_FLIGHT: Duration = Duration::from_millis(5);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+/// After this, a shutdown no longer waits for Kafka to confirm the last commit.
+const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
+const LAST_COMMIT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What comes back to the consumer thread from elsewhere.
+#[derive(Debug)]
+pub enum Reply {
+    /// A bulk request's reply, or why there is none.
+    Bulk {
+        /// Which one.
+        bulk: BulkId,
+        /// Status and body.
+        reply: Result<(u16, Bytes), String>,
+    },
+    /// The coordinator's word on a commit.
+    Commit {
+        /// Which one.
+        number: u64,
+        /// Why not.
+        result: Result<(), String>,
+    },
+    /// A dead letter's delivery.
+    DeadLetter {
+        /// Which one.
+        id: DeadLetterId,
+        /// Why not.
+        result: Result<(), String>,
+    },
+}
+
+/// How a shutdown ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The coordinator has confirmed or refused the last commit.
+    Answered,
+    /// It has said nothing.
+    NoAnswer,
+}
+
+/// The machine with everything that it commands.
+pub(crate) struct Engine {
+    sink: Sink,
+    bulks: BulkSender,
+    dead_letters: DeadLetterTopic,
+    replies: Receiver<Reply>,
+    /// None once the process ends.
+    commits: Option<Sender<CommitOrder>>,
+    commits_ordered: u64,
+    /// The last commit for partitions that are given back, until it is confirmed.
+    releasing: Option<LastCommit>,
+    board: Arc<StatusBoard>,
+    metrics: Arc<Metrics>,
+    started: Instant,
+    published_at: Duration,
+    /// Until when the last commit is waited for, once all is drained.
+    ending: Option<Duration>,
+}
+
+/// The last commit for partitions that are given back.
+struct LastCommit {
+    number: u64,
+    offsets: Vec<(TopicPartition, NextOffset)>,
+    /// When it may be tried again, if the coordinator has refused it: during a
+    /// rebalance it refuses every commit, and right after it takes them again.
+    refused: Option<Duration>,
+}
+
+/// How to wait for the next thing to happen.
+pub(crate) enum Sleep {
+    /// In `poll`, which also serves Kafka's own events.
+    Polling(Duration),
+    /// On replies alone: there is no room for records.
+    AwaitingReplies(Duration),
+}
+
+impl Engine {
+    pub(crate) fn new(
+        config: &Config,
+        surroundings: Surroundings,
+        replies_to_us: Sender<Reply>,
+        replies: Receiver<Reply>,
+        commits: Sender<CommitOrder>,
+    ) -> anyhow::Result<Self> {
+        let Surroundings {
+            nodes,
+            runtime,
+            board,
+            metrics,
+            started,
+            ..
+        } = surroundings;
+        metrics.set_limits(config.sink.bytes_held_max);
+        Ok(Self {
+            sink: Sink::new(config.sink.clone()),
+            bulks: BulkSender::new(
+                nodes,
+                runtime,
+                config.bulk_timeout,
+                replies_to_us.clone(),
+                Arc::clone(&metrics),
+            ),
+            dead_letters: DeadLetterTopic::new(
+                &config.brokers,
+                &config.dead_letter_topic,
+                &config.kafka_properties,
+                replies_to_us,
+            )
+            .context("librdkafka refuses the configuration of the dead-letter producer")?,
+            replies,
+            board,
+            metrics,
+            started,
+            published_at: Duration::ZERO,
+            ending: None,
+            commits: Some(commits),
+            commits_ordered: 0,
+            releasing: None,
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn handle(&mut self, input: Input<'_>) {
+        self.sink.handle(self.now(), input);
+    }
+
+    pub(crate) fn shutdown(&mut self, consumer: &BaseConsumer<Link>) {
+        self.handle(Input::Shutdown);
+        log_error(
+            "pausing",
+            consumer.assignment().and_then(|list| consumer.pause(&list)),
+        );
+    }
+
+    pub(crate) fn takes_records(&self) -> bool {
+        self.sink.is_paused() || self.sink.accepts_records()
+    }
+
+    /// Gives what `poll` returned to the machine.
+    pub(crate) fn polled(
+        &mut self,
+        polled: KafkaResult<BorrowedMessage<'_>>,
+    ) -> anyhow::Result<()> {
+        match polled {
+            Ok(message) => self.record(&message),
+            Err(KafkaError::MessageConsumptionFatal(code)) => {
+                anyhow::bail!("Kafka ended this consumer for good: {code}");
+            }
+            // Everything else heals: librdkafka goes on by itself.
+            Err(error) => tracing::warn!(%error, "kafka"),
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, message: &BorrowedMessage<'_>) {
+        let headers = message.headers();
+        let count = headers.map_or(0, |headers| headers.count());
+        let headers = (0..count).filter_map(|index| {
+            let header = headers?.get(index);
+            Some((header.key, header.value))
+        });
+        let record = Record {
+            topic: message.topic(),
+            partition: message.partition(),
+            offset: Offset(message.offset()),
+            timestamp_ms: message.timestamp().to_millis(),
+            key: message.key(),
+            value: message.payload(),
+            headers,
+        };
+        self.sink.record(self.now(), &record);
+    }
+
+    /// Takes all replies that are there, carries out all commands that follow.
+    /// Tells when the process may end.
+    pub(crate) fn service(&mut self, consumer: &BaseConsumer<Link>) -> (Option<Ending>, Sleep) {
+        while let Ok(reply) = self.replies.try_recv() {
+            self.reply(reply);
+        }
+        let now = self.now();
+        while let Some(command) = self.sink.poll_command(now) {
+            match command {
+                Command::Exit => self.ending = Some(now + LAST_COMMIT_MAX),
+                other => self.carry_out(consumer, other),
+            }
+        }
+        self.publish(now);
+        (self.end(now), self.sleep(now))
+    }
+
+    fn end(&mut self, now: Duration) -> Option<Ending> {
+        let until = self.ending?;
+        let Some(last) = &mut self.releasing else {
+            return Some(Ending::Answered);
+        };
+        match last.refused {
+            Some(_) if now >= until => Some(Ending::Answered),
+            None if now >= until => Some(Ending::NoAnswer),
+            Some(again_at) if now >= again_at => {
+                let offsets = std::mem::take(&mut last.offsets);
+                self.commit_last(offsets);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn sleep(&self, now: Duration) -> Sleep {
+        let status_due = self.published_at + PUBLISH_INTERVAL;
+        let deadline = self
+            .sink
+            .next_deadline(now)
+            .min(status_due.max(now + Duration::from_millis(1)));
+        let longest = if self.sink.awaits_replies() {
+            SLEEP_IN_FLIGHT
+        } else {
+            SLEEP_MAX
+        };
+        let wait = deadline
+            .saturating_sub(now)
+            .clamp(Duration::from_millis(1), longest);
+        if self.takes_records() {
+            Sleep::Polling(wait)
+        } else {
+            Sleep::AwaitingReplies(wait)
+        }
+    }
+
+    pub(crate) fn await_reply(&mut self, longest: Duration) {
+        match self.replies.recv_timeout(longest) {
+            Ok(reply) => self.reply(reply),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        match reply {
+            Reply::Bulk { bulk, reply } => {
+                let reply = reply
+                    .as_ref()
+                    .map(|(status, body)| (*status, &body[..]))
+                    .map_err(Clone::clone);
+                self.handle(Input::BulkReply { bulk, reply });
+                self.observe_freshness();
+            }
+            Reply::Commit { number, result } => {
+                let now = self.now();
+                if let Some(last) = self.releasing.as_mut().filter(|last| last.number == number) {
+                    match &result {
+                        Ok(()) => self.releasing = None,
+                        Err(_) => last.refused = Some(now + LAST_COMMIT_PAUSE),
+                    }
+                }
+                if let Err(error) = &result {
+                    tracing::warn!(error, "a commit failed; it is repeated with the next one");
+                }
+                self.handle(Input::CommitReply(result));
+            }
+            Reply::DeadLetter { id, result } => self.handle(Input::DeadLetterReply { id, result }),
+        }
+    }
+
+    fn carry_out(&mut self, consumer: &BaseConsumer<Link>, command: Command) {
+        match command {
+            Command::SendBulk { bulk, body } => self.bulks.send(bulk, body),
+            Command::SendDeadLetter { id, letter } => self.dead_letters.send(id, &letter),
+            Command::Commit(offsets) => self.commit(offsets),
+            Command::Pause => {
+                tracing::info!("reading pauses: as much is held as may be");
+                log_error(
+                    "pausing",
+                    consumer.assignment().and_then(|list| consumer.pause(&list)),
+                );
+            }
+            Command::Resume => {
+                tracing::info!("reading goes on");
+                log_error(
+                    "resuming",
+                    consumer
+                        .assignment()
+                        .and_then(|list| consumer.resume(&list)),
+                );
+            }
+            Command::Release(offsets) => self.commit_last(offsets),
+            Command::Exit => {}
+        }
+    }
+
+    fn commit(&mut self, offsets: Vec<(TopicPartition, NextOffset)>) {
+        self.commits_ordered += 1;
+        let order = CommitOrder {
+            number: self.commits_ordered,
+            offsets,
+        };
+        if self
+            .commits
+            .as_ref()
+            .is_none_or(|commits| commits.send(order).is_err())
+        {
+            self.handle(Input::CommitReply(Err(
+                "the committer thread is gone".to_owned()
+            )));
+        }
+    }
+
+    fn commit_last(&mut self, offsets: Vec<(TopicPartition, NextOffset)>) {
+        self.releasing = None;
+        if !offsets.is_empty() {
+            self.commit(offsets.clone());
+            self.releasing = Some(LastCommit {
+                number: self.commits_ordered,
+                offsets,
+                refused: None,
+            });
+        }
+    }
+
+    /// Partitions that somebody else may own by now are committed no more (EO-2).
+    pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
+        if let Some(last) = &mut self.releasing {
+            last.offsets.retain(|(at, _)| !partitions.contains(at));
+        }
+    }
+
+    pub(crate) fn end_commits(&mut self) {
+        self.commits = None;
+    }
+
+    /// Within a rebalance: everything goes on but reading, until the partitions
+    /// that are to be given back are drained or their time is over, and what
+    /// they came to is committed.
+    pub(crate) fn drain_for_rebalance(&mut self, consumer: &BaseConsumer<Link>) {
+        let mut commit_until = None;
+        loop {
+            let now = self.now();
+            while let Some(command) = self.sink.poll_command(now) {
+                if matches!(command, Command::Release(_)) {
+                    commit_until = Some(now + LAST_COMMIT_MAX);
+                }
+                self.carry_out(consumer, command);
+            }
+            let answered = self
+                .releasing
+                .as_ref()
+                .is_none_or(|last| last.refused.is_some());
+            if commit_until.is_some_and(|until| answered || now >= until) {
+                self.releasing = None;
+                return;
+            }
+            let wait = self.sink.next_deadline(now).saturating_sub(now);
+            self.await_reply(wait.clamp(Duration::from_millis(1), SLEEP_MAX));
+        }
+    }
+
+    fn observe_freshness(&mut self) {
+        let indexed = self.sink.take_indexed_timestamps();
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_millis());
+        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        let local = self.metrics.freshness_seconds.local();
+        for (timestamp_ms, count) in indexed {
+            let age = Duration::from_millis(u64::try_from(now_ms - timestamp_ms).unwrap_or(0));
+            for _ in 0..count {
+                local.observe(age.as_secs_f64());
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Duration) {
+        if now < self.published_at + PUBLISH_INTERVAL {
+            return;
+        }
+        self.published_at = now;
+        let status = self.sink.status();
+        self.metrics
+            .update(self.sink.counters(), &status, &self.board);
+        self.board.publish(status);
+    }
+}
+
+fn log_error<T>(what: &str, result: KafkaResult<T>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "{what} failed");
+    }
+}
