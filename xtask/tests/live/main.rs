@@ -18,6 +18,7 @@ mod scenarios {
     pub(crate) mod dead_letters;
     pub(crate) mod kills;
     pub(crate) mod outages;
+    pub(crate) mod search;
     pub(crate) mod metrics;
 }
 
@@ -36,6 +37,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("end_to_end", scenarios::end_to_end::SCENARIOS),
     ("metrics", scenarios::metrics::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
+    ("search", scenarios::search::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("kills", scenarios::kills::SCENARIOS),
     ("outages", scenarios::outages::SCENARIOS),

@@ -82,6 +82,19 @@ fn a_sink_that_is_asked_to_end_hands_over_without_repeating_anything(
         Ok(count) => Err(format!("{count} documents")),
         Err(error) => Err(format!("{error:#}")),
     })?;
+    // Otherwise the handover would be measured together with the second sink's arrival.
+    stage.wait_for("both to own partitions", SOON, || {
+        let mut owned = [0.0; 2];
+        for (owned, sink) in owned.iter_mut().zip([&leaving, &staying]) {
+            let partitions = sink.metric("es_sink_assigned_partitions", "");
+            *owned = partitions.map_err(|error| format!("{error:#}"))?;
+        }
+        if owned == [3.0, 3.0] {
+            Ok(())
+        } else {
+            Err(format!("they own {owned:?}"))
+        }
+    })?;
     let took = leaving.stop()?;
     eprintln!("    the sink drained, committed and left in {took:.1?}");
     load.finish(stage)?.verify(stage)?;
