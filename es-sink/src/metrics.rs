@@ -4,10 +4,8 @@
 
 use es_sink_core::bulk_response::{HoldCause, RetryCause};
 use es_sink_core::report::{Counters, Status};
-use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use service::metrics::Namespace;
 
 use crate::status::StatusBoard;
 
@@ -60,130 +58,97 @@ impl Metrics {
     /// If two metrics have one name, which the first start shows.
     #[must_use]
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let r = &registry;
+        let metrics = Namespace::new("es_sink");
         Self {
-            bulk_seconds: histogram(
-                r,
-                "es_sink_bulk_duration_seconds",
+            bulk_seconds: metrics.histogram(
+                "bulk_duration_seconds",
                 "Time from sending a bulk request to its whole reply",
                 &BULK_BUCKETS,
             ),
-            freshness_seconds: histogram(
-                r,
-                "es_sink_freshness_seconds",
+            freshness_seconds: metrics.histogram(
+                "freshness_seconds",
                 "Time from the receipt of an event to its acknowledgement by Elasticsearch",
                 &FRESHNESS_BUCKETS,
             ),
-            records: counter(r, "es_sink_records_total", "Records taken from Kafka"),
-            record_bytes: counter(
-                r,
-                "es_sink_record_bytes_total",
+            records: metrics.counter("records_total", "Records taken from Kafka"),
+            record_bytes: metrics.counter(
+                "record_bytes_total",
                 "Bytes of the values of records taken from Kafka",
             ),
-            records_ignored: counter(
-                r,
-                "es_sink_records_ignored_total",
+            records_ignored: metrics.counter(
+                "records_ignored_total",
                 "Records delivered for partitions that were being given back",
             ),
-            bulks: counter(
-                r,
-                "es_sink_bulks_total",
-                "Bulk requests sent, repeats included",
-            ),
-            bulk_bytes: counter(
-                r,
-                "es_sink_bulk_bytes_total",
+            bulks: metrics.counter("bulks_total", "Bulk requests sent, repeats included"),
+            bulk_bytes: metrics.counter(
+                "bulk_bytes_total",
                 "Bytes of bulk request bodies sent, repeats included",
             ),
-            bulks_split: counter(
-                r,
-                "es_sink_bulks_split_total",
+            bulks_split: metrics.counter(
+                "bulks_split_total",
                 "Bulk requests parted in two after a 413 or a 400",
             ),
-            documents: counter(
-                r,
-                "es_sink_documents_indexed_total",
+            documents: metrics.counter(
+                "documents_indexed_total",
                 "Documents acknowledged by Elasticsearch",
             ),
-            duplicates: counter(
-                r,
-                "es_sink_duplicates_suppressed_total",
+            duplicates: metrics.counter(
+                "duplicates_suppressed_total",
                 "Documents acknowledged that stood there before",
             ),
-            retries: counter_by(
-                r,
-                "es_sink_item_retries_total",
+            retries: metrics.counter_by(
+                "item_retries_total",
                 "Bulk items that are tried again, by cause",
-                "cause",
+                &["cause"],
             ),
-            holds: counter_by(
-                r,
-                "es_sink_item_holds_total",
+            holds: metrics.counter_by(
+                "item_holds_total",
                 "Tries of bulk items that wait for somebody to act, by cause",
-                "cause",
+                &["cause"],
             ),
-            dead_letters: counter_by(
-                r,
-                "es_sink_dead_letters_total",
+            dead_letters: metrics.counter_by(
+                "dead_letters_total",
                 "Records that went to the dead-letter topic, by cause",
-                "cause",
+                &["cause"],
             ),
-            dead_letter_retries: counter(
-                r,
-                "es_sink_dead_letter_retries_total",
+            dead_letter_retries: metrics.counter(
+                "dead_letter_retries_total",
                 "Dead letters that the topic did not take at once",
             ),
-            commits: counter_by(
-                r,
-                "es_sink_commits_total",
-                "Offset commits, by result",
-                "result",
-            ),
-            rebalances: counter(
-                r,
-                "es_sink_rebalances_total",
+            commits: metrics.counter_by("commits_total", "Offset commits, by result", &["result"]),
+            rebalances: metrics.counter(
+                "rebalances_total",
                 "Times that partitions were assigned, revoked or lost",
             ),
-            bulks_in_flight: gauge(r, "es_sink_bulks_in_flight", "Bulk requests on their way"),
-            bulk_bytes_in_flight: gauge(
-                r,
-                "es_sink_bulk_in_flight_bytes",
+            bulks_in_flight: metrics.gauge("bulks_in_flight", "Bulk requests on their way"),
+            bulk_bytes_in_flight: metrics.gauge(
+                "bulk_in_flight_bytes",
                 "Bytes of bulk requests on their way",
             ),
-            bytes_held: gauge(
-                r,
-                "es_sink_held_bytes",
+            bytes_held: metrics.gauge(
+                "held_bytes",
                 "Bytes of records that are read and not settled",
             ),
-            bytes_held_max: gauge(
-                r,
-                "es_sink_held_bytes_limit",
+            bytes_held_max: metrics.gauge(
+                "held_bytes_limit",
                 "Beyond this many bytes held, reading pauses",
             ),
-            paused: gauge(
-                r,
-                "es_sink_paused",
+            paused: metrics.gauge(
+                "paused",
                 "1 while reading is paused because too much is held",
             ),
-            held: gauge_by(
-                r,
-                "es_sink_held_items",
+            held: metrics.gauge_by(
+                "held_items",
                 "Items that wait until somebody changes something, by cause",
                 &["cause"],
             ),
-            partitions: gauge(
-                r,
-                "es_sink_assigned_partitions",
-                "Partitions assigned to this sink",
-            ),
-            lag: gauge_by(
-                r,
-                "es_sink_consumer_lag_records",
+            partitions: metrics.gauge("assigned_partitions", "Partitions assigned to this sink"),
+            lag: metrics.gauge_by(
+                "consumer_lag_records",
                 "Records in the log that are not committed",
                 &["topic", "partition"],
             ),
-            registry,
+            registry: metrics.registry(),
         }
     }
 
@@ -257,41 +222,4 @@ fn raise(counter: &IntCounter, to: u64) {
 
 fn set(gauge: &IntGauge, to: usize) {
     gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
-}
-
-fn register<M: Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: prometheus::Result<M>,
-) -> M {
-    let metric = metric.expect("a metric's name and labels are valid");
-    registry
-        .register(Box::new(metric.clone()))
-        .expect("no two metrics have one name");
-    metric
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(name, help))
-}
-
-fn counter_by(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
-    register(
-        registry,
-        IntCounterVec::new(Opts::new(name, help), &[label]),
-    )
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(name, help))
-}
-
-fn gauge_by(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    register(
-        registry,
-        Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())),
-    )
 }

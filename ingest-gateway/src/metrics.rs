@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, PullingGauge, Registry,
-};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
+use service::metrics::Namespace;
 
 /// Upper bounds of the latency histograms: from a hit in the same rack to the
 /// longest delivery timeout that makes sense.
@@ -20,7 +18,7 @@ const LATENCY_SECONDS: [f64; 15] = [
 /// All metrics of the gateway.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    namespace: Namespace,
     /// Requests answered, by status.
     pub requests: IntCounterVec,
     /// `POST /logs` refused as a whole, by code.
@@ -54,70 +52,58 @@ impl Metrics {
     /// Never: the names are fixed, valid and different.
     #[must_use]
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let r = &registry;
+        let namespace = Namespace::new("ingest_gateway");
         Self {
-            requests: counters(
-                r,
+            requests: namespace.counter_by(
                 "requests_total",
                 "HTTP requests answered, by status.",
-                "status",
+                &["status"],
             ),
-            requests_refused: counters(
-                r,
+            requests_refused: namespace.counter_by(
                 "requests_refused_total",
                 "POST /logs refused as a whole, by code.",
-                "code",
+                &["code"],
             ),
-            events_accepted: counter(
-                r,
-                "events_accepted_total",
-                "Events that Kafka acknowledged.",
-            ),
-            events_refused: counters(
-                r,
+            events_accepted: namespace
+                .counter("events_accepted_total", "Events that Kafka acknowledged."),
+            events_refused: namespace.counter_by(
                 "events_refused_total",
                 "Events refused alone, by code.",
-                "code",
+                &["code"],
             ),
-            received_bytes: counter(
-                r,
+            received_bytes: namespace.counter(
                 "received_bytes_total",
                 "Bytes of request bodies as received, before decompression.",
             ),
-            produced_bytes: counter(
-                r,
+            produced_bytes: namespace.counter(
                 "produced_bytes_total",
                 "Bytes of record values handed to the Kafka producer.",
             ),
-            request_duration: histogram(
-                r,
+            request_duration: namespace.histogram(
                 "request_duration_seconds",
                 "From the head of POST /logs to its reply.",
+                &LATENCY_SECONDS,
             ),
-            kafka_ack_duration: histogram(
-                r,
+            kafka_ack_duration: namespace.histogram(
                 "kafka_ack_duration_seconds",
                 "From handing over the records of a request to their last acknowledgement.",
+                &LATENCY_SECONDS,
             ),
-            delivery_failures: counters(
-                r,
+            delivery_failures: namespace.counter_by(
                 "kafka_delivery_failures_total",
                 "Records that Kafka did not acknowledge, by cause.",
-                "cause",
+                &["cause"],
             ),
-            producer_restarts: counter(
-                r,
+            producer_restarts: namespace.counter(
                 "kafka_producer_restarts_total",
                 "Kafka producers replaced after a fatal error.",
             ),
-            producer_queue: gauge(
-                r,
+            producer_queue: namespace.gauge(
                 "kafka_producer_queue_records",
                 "Records handed to the Kafka producer and not reported yet, sampled every second.",
             ),
-            connections: gauge(r, "open_connections", "Open client connections."),
-            registry,
+            connections: namespace.gauge("open_connections", "Open client connections."),
+            namespace,
         }
     }
 
@@ -126,14 +112,13 @@ impl Metrics {
     /// # Panics
     /// If the name is taken.
     pub fn watch(&self, name: &str, help: &str, value: impl Fn() -> f64 + Send + Sync + 'static) {
-        let gauge = PullingGauge::new(full(name), help, Box::new(value));
-        register(&self.registry, gauge);
+        self.namespace.watch(name, help, value);
     }
 
     /// For `/metrics`.
     #[must_use]
     pub fn registry(&self) -> Registry {
-        self.registry.clone()
+        self.namespace.registry()
     }
 
     /// Seconds of a duration into a histogram.
@@ -146,39 +131,4 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn full(name: &str) -> String {
-    format!("ingest_gateway_{name}")
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(full(name), help))
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
-    register(
-        registry,
-        IntCounterVec::new(Opts::new(full(name), help), &[label]),
-    )
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(full(name), help))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
-    let options = HistogramOpts::new(full(name), help).buckets(LATENCY_SECONDS.to_vec());
-    register(registry, Histogram::with_opts(options))
-}
-
-fn register<M: Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: prometheus::Result<M>,
-) -> M {
-    let metric = metric.expect("the names and labels of metrics are fixed and valid");
-    registry
-        .register(Box::new(metric.clone()))
-        .expect("each metric has a name of its own");
-    metric
 }

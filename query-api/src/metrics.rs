@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use prometheus::{
-    HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use service::metrics::Namespace;
 
 use crate::elasticsearch::SearchError;
 use crate::error::Code;
@@ -78,7 +77,7 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct Inner {
-    registry: Registry,
+    namespace: Namespace,
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
     http_in_flight: IntGauge,
@@ -87,117 +86,69 @@ struct Inner {
     elasticsearch_seconds: HistogramVec,
     elasticsearch_errors: IntCounterVec,
     cursors_open: IntGauge,
-    cursors_evicted: prometheus::IntCounter,
+    cursors_evicted: IntCounter,
 }
 
 impl Metrics {
     /// Registers all of them, at zero.
-    ///
-    /// # Errors
-    /// If two have one name, which a test rules out.
-    pub fn new() -> prometheus::Result<Self> {
+    #[must_use]
+    pub fn new() -> Self {
+        let namespace = Namespace::new("query_api");
         let inner = Inner {
-            registry: Registry::new(),
-            http_requests: IntCounterVec::new(
-                Opts::new(
-                    "query_api_http_requests_total",
-                    "HTTP requests answered, by route and class of status.",
-                ),
+            http_requests: namespace.counter_by(
+                "http_requests_total",
+                "HTTP requests answered, by route and class of status.",
                 &["route", "status"],
-            )?,
-            http_seconds: histogram(
-                "query_api_http_request_duration_seconds",
+            ),
+            http_seconds: namespace.histogram_by(
+                "http_request_duration_seconds",
                 "Time from a request's head to its reply, by route.",
-                "route",
-            )?,
-            http_in_flight: IntGauge::new(
-                "query_api_http_requests_in_flight",
-                "HTTP requests being answered.",
-            )?,
-            refused: IntCounterVec::new(
-                Opts::new(
-                    "query_api_requests_refused_total",
-                    "Requests answered with a problem, by its code.",
-                ),
+                &["route"],
+                &SECONDS_BUCKETS,
+            ),
+            http_in_flight: namespace
+                .gauge("http_requests_in_flight", "HTTP requests being answered."),
+            refused: namespace.counter_by(
+                "requests_refused_total",
+                "Requests answered with a problem, by its code.",
                 &["code"],
-            )?,
-            partial: IntCounterVec::new(
-                Opts::new(
-                    "query_api_results_partial_total",
-                    "Results that may lack hits, by reason.",
-                ),
+            ),
+            partial: namespace.counter_by(
+                "results_partial_total",
+                "Results that may lack hits, by reason.",
                 &["reason"],
-            )?,
-            elasticsearch_seconds: histogram(
-                "query_api_elasticsearch_request_duration_seconds",
+            ),
+            elasticsearch_seconds: namespace.histogram_by(
+                "elasticsearch_request_duration_seconds",
                 "Time that Elasticsearch took to answer, by operation.",
-                "operation",
-            )?,
-            elasticsearch_errors: IntCounterVec::new(
-                Opts::new(
-                    "query_api_elasticsearch_errors_total",
-                    "Requests to Elasticsearch without a usable answer, by operation and kind.",
-                ),
+                &["operation"],
+                &SECONDS_BUCKETS,
+            ),
+            elasticsearch_errors: namespace.counter_by(
+                "elasticsearch_errors_total",
+                "Requests to Elasticsearch without a usable answer, by operation and kind.",
                 &["operation", "kind"],
-            )?,
-            cursors_open: IntGauge::new(
-                "query_api_cursors_open",
+            ),
+            cursors_open: namespace.gauge(
+                "cursors_open",
                 "Cursors that this process holds open in Elasticsearch.",
-            )?,
-            cursors_evicted: prometheus::IntCounter::new(
-                "query_api_cursors_evicted_total",
+            ),
+            cursors_evicted: namespace.counter(
+                "cursors_evicted_total",
                 "Cursors closed before their time to make room for newer ones.",
-            )?,
+            ),
+            namespace,
         };
-        let metrics = Self {
+        inner.start_at_zero();
+        Self {
             inner: Arc::new(inner),
-        };
-        metrics.register()?;
-        Ok(metrics)
-    }
-
-    fn register(&self) -> prometheus::Result<()> {
-        let inner = &*self.inner;
-        let registry = &inner.registry;
-        registry.register(Box::new(inner.http_requests.clone()))?;
-        registry.register(Box::new(inner.http_seconds.clone()))?;
-        registry.register(Box::new(inner.http_in_flight.clone()))?;
-        registry.register(Box::new(inner.refused.clone()))?;
-        registry.register(Box::new(inner.partial.clone()))?;
-        registry.register(Box::new(inner.elasticsearch_seconds.clone()))?;
-        registry.register(Box::new(inner.elasticsearch_errors.clone()))?;
-        registry.register(Box::new(inner.cursors_open.clone()))?;
-        registry.register(Box::new(inner.cursors_evicted.clone()))?;
-        // A counter that first shows at its first event hides that event from `rate`.
-        for route in Route::ALL {
-            inner
-                .http_requests
-                .with_label_values(&[route.label(), "2xx"]);
-            inner.http_seconds.with_label_values(&[route.label()]);
         }
-        for code in Code::ALL {
-            inner.refused.with_label_values(&[code.as_str()]);
-        }
-        for reason in PartialCode::ALL {
-            inner.partial.with_label_values(&[reason.as_str()]);
-        }
-        for operation in Operation::ALL {
-            inner
-                .elasticsearch_seconds
-                .with_label_values(&[operation.as_str()]);
-            for kind in ERROR_KINDS {
-                inner
-                    .elasticsearch_errors
-                    .with_label_values(&[operation.as_str(), kind]);
-            }
-        }
-        Ok(())
     }
 
     /// For `/metrics`.
     #[must_use]
     pub fn registry(&self) -> Registry {
-        self.inner.registry.clone()
+        self.inner.namespace.registry()
     }
 
     /// Counts a request in flight until the guard is dropped, also by a client that left.
@@ -261,6 +212,38 @@ impl Metrics {
     }
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inner {
+    /// A series that is not there cannot be told from one that never grew.
+    fn start_at_zero(&self) {
+        // A counter that first shows at its first event hides that event from `rate`.
+        for route in Route::ALL {
+            self.http_requests
+                .with_label_values(&[route.label(), "2xx"]);
+            self.http_seconds.with_label_values(&[route.label()]);
+        }
+        for code in Code::ALL {
+            self.refused.with_label_values(&[code.as_str()]);
+        }
+        for reason in PartialCode::ALL {
+            self.partial.with_label_values(&[reason.as_str()]);
+        }
+        for operation in Operation::ALL {
+            self.elasticsearch_seconds
+                .with_label_values(&[operation.as_str()]);
+            for kind in ERROR_KINDS {
+                self.elasticsearch_errors
+                    .with_label_values(&[operation.as_str(), kind]);
+            }
+        }
+    }
+}
+
 /// A request in flight.
 #[derive(Debug)]
 pub struct InFlight(IntGauge);
@@ -269,9 +252,4 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-fn histogram(name: &str, help: &str, label: &str) -> prometheus::Result<HistogramVec> {
-    let options = HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec());
-    HistogramVec::new(options, &[label])
 }

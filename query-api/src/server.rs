@@ -37,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// If the address cannot be listened on, or TLS cannot be set up.
 pub async fn run(config: Config) -> io::Result<()> {
     let shutdown = Shutdown::on_signals()?;
-    let metrics = Metrics::new().map_err(io::Error::other)?;
+    let metrics = Metrics::new();
     let nodes = Nodes::new(&config.elasticsearch).map_err(io::Error::other)?;
     let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());

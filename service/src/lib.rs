@@ -5,13 +5,15 @@
 //! 2. [`units`]: sizes and durations as people write them.
 //! 3. [`logging`]: one line per event worth a line, for people or for machines.
 //! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way.
-//! 5. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
-//! 6. [`shutdown`]: SIGTERM drains.
+//! 5. [`metrics`]: what is counted, under the service's name.
+//! 6. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
+//! 7. [`shutdown`]: SIGTERM drains.
 
 pub mod settings;
 pub mod units;
 pub mod logging;
 pub mod kafka;
 pub mod elasticsearch;
+pub mod metrics;
 pub mod operations;
 pub mod shutdown;

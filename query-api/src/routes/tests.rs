@@ -16,7 +16,7 @@ fn router_to(address: &str, args: &[&str]) -> Router {
     let url = format!("--elasticsearch-url=http://{address}");
     let args = ["query-api", &url].into_iter().chain(args.iter().copied());
     let (config, _) = Config::load(args.map(OsString::from), |_| None).unwrap();
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new();
     let nodes = Nodes::new(&config.elasticsearch).unwrap();
     let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
@@ -195,7 +195,7 @@ async fn readiness_is_what_the_probe_found() {
     let url = format!("--elasticsearch-url=http://{}", closed_port());
     let args = ["query-api", &url].map(OsString::from);
     let (config, _) = Config::load(args, |_| None).unwrap();
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new();
     let nodes = Nodes::new(&config.elasticsearch).unwrap();
     let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());

@@ -224,6 +224,15 @@ impl<'world> Stage<'world> {
         }
     }
 
+    /// A condition for [`Stage::wait_for`]: the indices hold `expected` documents or more, so the events flow.
+    pub(crate) fn has_at_least(&self, expected: u64) -> Result<(), String> {
+        match self.documents() {
+            Ok(count) if count >= expected => Ok(()),
+            Ok(count) => Err(format!("{count} documents of {expected}")),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    }
+
     /// The ends of the logs of everything this scenario started, for the error.
     pub(crate) fn log_tails(&self) -> String {
         self.logs.iter().map(|log| process::tail(log)).collect()

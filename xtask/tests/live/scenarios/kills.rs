@@ -39,11 +39,7 @@ fn no_event_is_missing_or_twice_after_three_kills_of_one_of_two_sinks(
         ],
     )?;
     for documents in [20_000, 60_000, 110_000] {
-        stage.wait_for("the next kill", SOON * 2, || match stage.documents() {
-            Ok(count) if count >= documents => Ok(()),
-            Ok(count) => Err(format!("{count} documents of {documents}")),
-            Err(error) => Err(format!("{error:#}")),
-        })?;
+        stage.wait_for("the next kill", SOON * 2, || stage.has_at_least(documents))?;
         killed.kill();
         killed.start()?;
     }
@@ -77,11 +73,7 @@ fn a_sink_that_is_asked_to_end_hands_over_without_repeating_anything(
         "3",
     ];
     let load = Load::through(stage, &gateway, &flags)?;
-    stage.wait_for("the flow", SOON, || match stage.documents() {
-        Ok(count) if count >= 10_000 => Ok(()),
-        Ok(count) => Err(format!("{count} documents")),
-        Err(error) => Err(format!("{error:#}")),
-    })?;
+    stage.wait_for("the flow", SOON, || stage.has_at_least(10_000))?;
     // Otherwise the handover would be measured together with the second sink's arrival.
     stage.wait_for("both to own partitions", SOON, || {
         let mut owned = [0.0; 2];
@@ -123,11 +115,7 @@ fn a_sink_that_stalls_past_its_session_and_wakes_up_harms_nothing(
         "7",
     ];
     let load = Load::through(stage, &gateway, &flags)?;
-    stage.wait_for("the flow", SOON, || match stage.documents() {
-        Ok(count) if count >= 10_000 => Ok(()),
-        Ok(count) => Err(format!("{count} documents")),
-        Err(error) => Err(format!("{error:#}")),
-    })?;
+    stage.wait_for("the flow", SOON, || stage.has_at_least(10_000))?;
     stalled.pause();
     // Past session.timeout.ms (10 s): by then the group has given its partitions to the other sink.
     std::thread::sleep(Duration::from_secs(15));
