@@ -1,12 +1,12 @@
 //! A search finds what it says, all of it, once, and never hangs (QA-1).
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use xtask::http;
+use xtask::http::{self, Reply};
 
 use crate::scenarios;
 use crate::stage::{Part, SOON, Scenario, Stage};
@@ -14,6 +14,8 @@ use crate::stage::{Part, SOON, Scenario, Stage};
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     before_the_first_event_a_search_finds_nothing_and_says_so,
     each_filter_alone_and_all_together_find_the_one_event_as_it_was_sent,
+    a_request_that_cannot_be_meant_so_is_refused_and_the_offender_named,
+    the_newest_events_come_first_and_no_more_than_the_limit,
     a_part_of_a_message_is_found_wherever_a_plain_comparison_finds_it,
     paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_again,
     a_cursor_is_bound_to_its_search_and_the_oldest_gives_way,
@@ -21,15 +23,18 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
 ];
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Everything below happens on this day.
+/// A search of at most 2 s (`--search-timeout`) and 1 s more for the reply, on a busy machine.
+const REFUSED_WITHIN: Duration = Duration::from_secs(15);
+/// Where most events below belong.
 const DAY: &str = "2026.01.31";
 
 fn before_the_first_event_a_search_finds_nothing_and_says_so(stage: &mut Stage<'_>) -> Result<()> {
     let api = stage.query_api(&[])?;
-    ensure!(get(&api, "/logs")? == json!([]));
+    ensure!(get(&api, "/logs")? == array(&[]));
     let page = search(&api, &json!({"level": "error"}))?;
+    ensure!(page["hits"] == json!([]), "{page}");
     ensure!(
-        page["hits"] == json!([]) && page["total"]["value"] == 0,
+        page["total"] == json!({"value": 0, "relation": "eq"}),
         "{page}"
     );
     ensure!(
@@ -39,143 +44,281 @@ fn before_the_first_event_a_search_finds_nothing_and_says_so(stage: &mut Stage<'
     Ok(())
 }
 
+/// Spelled as no serializer would: a reply that was parsed and written again would differ.
+const WANTED: &str = r#"{ "level":"error", "message":"Failed to connect\u0020to DB","resourceId":"server-1234", "timestamp":"2026-01-31T08:00:00Z","traceId":"abc-xyz-123","spanId":"span-456","commit":"5e5342f", "metadata":{"parentResourceId":"server-0987","cost":1.50E+2}, "count":12345678901234567890,"a":[ 1 , 2.0,null ]}"#;
+const OTHER: &str = r#"{"timestamp":"2026-01-30T08:00:00Z","level":"info","message":"Connected","resourceId":"server-1235","traceId":"abc-xyz-124","spanId":"span-457","commit":"5e5342e","metadata":{"parentResourceId":"server-0988"}}"#;
+/// What finds [`WANTED`] of the two, and what finds [`OTHER`].
+const FILTERS: [(&str, &str); 8] = [
+    ("level=ERROR", "level=Info"),
+    ("resourceId=server-1234", "resourceId=server-1235"),
+    ("message=TO%20CONN", "message=nected"),
+    ("traceId=abc-xyz-123", "traceId=abc-xyz-124"),
+    ("spanId=span-456", "spanId=span-457"),
+    ("commit=5e5342f", "commit=5e5342e"),
+    (
+        "metadata.parentResourceId=server-0987",
+        "metadata.parentResourceId=server-0988",
+    ),
+    ("startDate=2026-01-31", "endDate=2026-01-30"),
+];
+/// Other spellings that find [`WANTED`] alone: moments belong to the range that they end.
+const SPELLINGS: [&str; 10] = [
+    "parentResourceId=server-0987",
+    "message=led+to",
+    "message=db&commit=&spanId=",
+    "startDate=2026-01-31T08:00:00Z&endDate=2026-01-31T08:00:00Z",
+    "startDate=2026-01-31T07:59:59.999999999Z&endDate=2026-01-31T10:00:00%2B02:00",
+    "startDate=2026-01-31T02:00:00-06:00&endDate=2026-01-31T10:00:00+02:00",
+    "startDate=1769846400&endDate=1769846400",
+    "startDate=1769846400000&endDate=1769846400000000",
+    "startDate=1769846400000000000&endDate=2026-01-31",
+    "startDate=2026-01-31&endDate=&commit=&message=&level=",
+];
+
 fn each_filter_alone_and_all_together_find_the_one_event_as_it_was_sent(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     let api = stage.query_api(&[])?;
     let store = Store::open(stage)?;
-    let wanted = json!({
-        "level": "error", "message": "Failed to connect to DB", "resourceId": "server-1234",
-        "timestamp": "2026-01-31T08:00:00Z", "traceId": "abc-xyz-123", "spanId": "span-456",
-        "commit": "5e5342f", "metadata": {"parentResourceId": "server-0987"},
-    });
-    let other = json!({
-        "level": "info", "message": "Connected", "resourceId": "server-1235",
-        "timestamp": "2026-01-30T08:00:00Z", "traceId": "abc-xyz-124", "spanId": "span-457",
-        "commit": "5e5342e", "metadata": {"parentResourceId": "server-0988"},
-    });
-    store.write([("wanted", &wanted), ("other", &other)])?;
-    let filters = [
-        "level=ERROR",
-        "resourceId=server-1234",
-        "message=TO%20CONN",
-        "message=led+to",
-        "traceId=abc-xyz-123",
-        "spanId=span-456",
-        "commit=5e5342f",
-        "metadata.parentResourceId=server-0987",
-        "parentResourceId=server-0987",
-        "startDate=2026-01-31",
-        "startDate=2026-01-31T07:59:59Z&endDate=2026-01-31T10:00:00%2B02:00",
-        "startDate=1769846400",
-        "startDate=2026-01-31&commit=&message=",
-    ];
-    for filter in filters {
+    store.write([("wanted", WANTED), ("other", OTHER)])?;
+    let finds = |filter: &str, expected: &[&str]| -> Result<()> {
         let found = get(&api, &format!("/logs?{filter}"))?;
-        ensure!(found == json!([wanted]), "{filter} finds {found}");
+        ensure!(found == array(expected), "{filter} finds {found}");
+        Ok(())
+    };
+    for (wanted, other) in FILTERS {
+        finds(wanted, &[WANTED])?;
+        finds(other, &[OTHER])?;
     }
-    let all = "level=error&resourceId=server-1234&message=connect&traceId=abc-xyz-123&spanId=span-456\
-               &commit=5e5342f&parentResourceId=server-0987&startDate=2026-01-31&endDate=2026-01-31";
-    ensure!(get(&api, &format!("/logs?{all}"))? == json!([wanted]));
-    ensure!(get(&api, &format!("/logs?{}", all.replace("error", "info")))? == json!([]));
+    for filter in SPELLINGS {
+        finds(filter, &[WANTED])?;
+    }
+    finds("startDate=2026-01-31T08:00:00.000000001Z", &[])?;
+    finds("endDate=2026-01-31T07:59:59.999999999Z", &[OTHER])?;
+    finds("commit=&message=", &[WANTED, OTHER])?;
+
+    let mut all = FILTERS.map(|(wanted, _)| wanted);
+    finds(&all.join("&"), &[WANTED])?;
+    // Each of them takes part: with one of the other event's there is nothing that matches all.
+    for (at, (wanted, other)) in FILTERS.into_iter().enumerate() {
+        all[at] = other;
+        finds(&all.join("&"), &[])?;
+        all[at] = wanted;
+    }
+
+    let body = json!({
+        "level": "Error", "message": "FAILED to", "resourceId": "server-1234", "traceId": "abc-xyz-123",
+        "spanId": "span-456", "commit": "5e5342f", "parentResourceId": "server-0987",
+        "from": "2026-01-31", "to": "2026-01-31",
+    });
+    let page = api.post("/api/v1/search", &[], body.to_string().as_bytes())?;
+    ensure!(page.text().contains(WANTED), "{}", page.text());
+    let page = page.json()?;
+    ensure!(page["total"]["value"] == 1, "{page}");
+    ensure!(page["hits"][0]["id"] == "wanted", "{page}");
     ensure!(
-        get(&api, "/logs")? == json!([wanted, other]),
-        "newest first"
+        page["hits"][0]["index"] == store.index(DAY).as_str(),
+        "{page}"
     );
-    ensure!(get(&api, "/logs?limit=1")? == json!([wanted]), "the limit");
-    for (query, parameter) in [
-        ("levle=error", "levle"),
-        ("startDate=soon", "startDate"),
-        ("limit=0", "limit"),
+    Ok(())
+}
+
+fn a_request_that_cannot_be_meant_so_is_refused_and_the_offender_named(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
+    let api = stage.query_api(&[])?;
+    for (query, code, parameter) in [
+        ("levle=error", "unknown_parameter", "levle"),
+        ("levle=", "unknown_parameter", "levle"),
+        ("level=error&level=info", "duplicate_parameter", "level"),
+        ("startDate=soon", "invalid_parameter", "startDate"),
+        ("endDate=2026-02-30", "invalid_parameter", "endDate"),
+        ("limit=0", "invalid_parameter", "limit"),
+        ("limit=10001", "invalid_parameter", "limit"),
     ] {
-        let refused = api.get(&format!("/logs?{query}"))?;
+        let reply = api.get(&format!("/logs?{query}"))?;
+        let problem = problem(&reply, 400, code)?;
+        ensure!(problem["parameter"] == parameter, "{query}: {problem}");
+    }
+    for (body, code, parameter) in [
+        (json!({"levle": "a"}), "unknown_parameter", "levle"),
+        (json!({"level": 3}), "invalid_parameter", "level"),
+        (json!({"limit": 1001}), "invalid_parameter", "limit"),
+        (json!({"sort": "random"}), "invalid_parameter", "sort"),
+        (json!({"cursor": "x"}), "invalid_cursor", "cursor"),
+    ] {
+        let reply = api.post("/api/v1/search", &[], body.to_string().as_bytes())?;
+        let problem = problem(&reply, 400, code)?;
+        ensure!(problem["parameter"] == parameter, "{body}: {problem}");
+    }
+    let backwards = api.get("/logs?startDate=2026-02-01&endDate=2026-01-31")?;
+    problem(&backwards, 400, "invalid_time_range")?;
+    problem(
+        &api.post("/api/v1/search", &[], b"[]")?,
+        400,
+        "invalid_json",
+    )?;
+    Ok(())
+}
+
+fn the_newest_events_come_first_and_no_more_than_the_limit(stage: &mut Stage<'_>) -> Result<()> {
+    const EVENTS: usize = 300;
+    let api = stage.query_api(&[])?;
+    let store = Store::open(stage)?;
+    // Three daily indices; within each, an event is one nanosecond newer than the one before.
+    for (nth, day) in ["2026.01.29", "2026.01.30", "2026.01.31"]
+        .into_iter()
+        .enumerate()
+    {
+        let date = day.replace('.', "-");
+        // Coprime to their number, so each comes once, in an order that is neither.
+        let numbers = (0..100).map(|n| nth * 100 + n * 37 % 100);
+        let events: Vec<(String, String)> = numbers
+            .map(|n| {
+                let event = json!({"n": n, "timestamp": format!("{date}T08:00:00.{n:09}Z")});
+                (format!("{n}"), event.to_string())
+            })
+            .collect();
+        store.write_to(day, events.iter().map(|(id, e)| (&**id, &**e)))?;
+    }
+    let numbers = |events: &[Value]| -> Vec<Option<u64>> {
+        events.iter().map(|event| event["n"].as_u64()).collect()
+    };
+    let expected = |newest: bool, limit: usize| -> Vec<Option<u64>> {
+        let all = 0..EVENTS as u64;
+        if newest {
+            all.rev().take(limit).map(Some).collect()
+        } else {
+            all.take(limit).map(Some).collect()
+        }
+    };
+    for (query, limit) in [
+        ("", 100),
+        ("?limit=1", 1),
+        ("?limit=7", 7),
+        ("?limit=250", 250),
+        ("?limit=10000", EVENTS),
+    ] {
+        let found: Vec<Value> = serde_json::from_str(&get(&api, &format!("/logs{query}"))?)?;
+        let found = numbers(&found);
+        ensure!(found == expected(true, limit), "{query}: {found:?}");
+    }
+    for (sort, limit) in [("newest", 7), ("oldest", 7), ("oldest", 1000)] {
+        let page = search(&api, &json!({"sort": sort, "limit": limit}))?;
+        let hits = page["hits"].as_array().context("hits")?;
+        let events: Vec<Value> = hits.iter().map(|hit| hit["event"].clone()).collect();
+        let found = numbers(&events);
         ensure!(
-            refused.status == 400 && refused.json()?["parameter"] == parameter,
-            "{query}: {} {}",
-            refused.status,
-            refused.text()
+            found == expected(sort == "newest", limit),
+            "{sort} {limit}: {found:?}"
+        );
+        ensure!(
+            page["total"] == json!({"value": EVENTS, "relation": "eq"}),
+            "{page}"
         );
     }
     Ok(())
 }
+
+/// Wildcards, quotes, letters of many scripts with and without case (one pair of two UTF-16 units each, and the Kelvin
+/// sign, whose lower case is ASCII), emoji, and marks that join what stands before them.
+const ALPHABET: &str =
+    "ababABkK1212 _.:,*?\\-'\"/(#äÄßжЖσΣ中カ가กن\u{212a}𐐀𐐨😀\u{fe0f}\u{20e3}\u{200d}\u{301}";
 
 fn a_part_of_a_message_is_found_wherever_a_plain_comparison_finds_it(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     let api = stage.query_api(&[])?;
     let store = Store::open(stage)?;
-    let alphabet: Vec<char> = "abAB12 _.:*?\\-'\"/(äÄжЖ中😀".chars().collect();
     let mut random = Random(20_260_131);
-    let mut text = |length: usize| -> String {
-        (0..length)
-            .map(|_| alphabet[random.below(alphabet.len())])
-            .collect()
-    };
-    let messages: Vec<String> = (0..600).map(|n| text(1 + n % 40)).collect();
-    let events: Vec<Value> = messages
-        .iter()
-        .map(|message| json!({"message": message, "timestamp": "2026-01-31T08:00:00Z"}))
+    let messages: Vec<(String, String)> = (0..800)
+        .map(|n| (format!("m{n}"), random.text(1 + n % 40)))
         .collect();
-    let ids: Vec<String> = (0..messages.len()).map(|n| format!("m{n}")).collect();
-    store.write(ids.iter().map(String::as_str).zip(&events))?;
+    let events: Vec<String> = messages
+        .iter()
+        .map(|(id, message)| {
+            json!({"eventId": id, "message": message, "timestamp": "2026-01-31T08:00:00Z"})
+                .to_string()
+        })
+        .collect();
+    let ids = messages.iter().map(|(id, _)| id.as_str());
+    store.write(ids.zip(events.iter().map(String::as_str)))?;
+    let mut sorts = [0, 0];
     for n in 0..150 {
         // Every other part is cut from a message, so that it is found at least once.
         let part = if n % 2 == 0 {
-            text(1 + n % 4)
+            random.text(1 + n % 4)
         } else {
-            cut(&messages[n], &mut Random(n as u64))
+            let whole = &messages[random.below(messages.len())].1;
+            random.cut(whole)
         };
-        if part.trim().is_empty() {
-            continue;
-        }
-        let expected: BTreeSet<&str> = ids
+        let expected: BTreeSet<&str> = messages
             .iter()
-            .zip(&messages)
-            .filter(|(_, message)| message.to_lowercase().contains(&part.to_lowercase()))
+            .filter(|(_, message)| lower(message).contains(&lower(&part)))
             .map(|(id, _)| id.as_str())
             .collect();
+        sorts[usize::from(expected.is_empty())] += 1;
         let page = search(&api, &json!({"message": part, "limit": 1000}))?;
+        let encoded: String = part.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let logs = get(&api, &format!("/logs?limit=1000&message={encoded}"))?;
         let hits = page["hits"].as_array().context("hits")?;
-        let found: BTreeSet<&str> = hits.iter().filter_map(|hit| hit["id"].as_str()).collect();
-        ensure!(
-            found == expected,
-            "`{part}` finds {found:?}, a comparison {expected:?}"
-        );
+        let ids = |id: &Value| id.as_str().unwrap_or_default().to_owned();
+        let by_post: Vec<String> = hits.iter().map(|hit| ids(&hit["id"])).collect();
+        let by_get: Vec<Value> = serde_json::from_str(&logs)?;
+        let by_get: Vec<String> = by_get.iter().map(|event| ids(&event["eventId"])).collect();
+        for found in [by_post, by_get] {
+            let count = found.len();
+            let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+            ensure!(
+                count == expected.len() && found == expected,
+                "{part:?} finds {count}; found by one only: {:?}",
+                found
+                    .symmetric_difference(&expected)
+                    .filter_map(|id| messages.iter().find(|(m, _)| m == id))
+                    .collect::<Vec<_>>()
+            );
+        }
     }
+    eprintln!("    {} parts were found, {} were not", sorts[0], sorts[1]);
+    ensure!(
+        sorts[0] >= 75 && sorts[1] > 0,
+        "the sample proves too little: {sorts:?}"
+    );
     Ok(())
 }
+
+/// Letter by letter, so that no letter depends on its neighbours, as the final sigma does.
+fn lower(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
+const SAME: &str = r#"{"level":"wanted","timestamp":"2026-01-31T08:00:00.5Z"}"#;
 
 fn paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_again(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     let api = stage.query_api(&[])?;
     let store = Store::open(stage)?;
-    let event = json!({"level": "wanted", "timestamp": "2026-01-31T08:00:00.5Z"});
     let ids: Vec<String> = (0..5_000).map(|n| format!("e{n}")).collect();
-    store.write(ids.iter().map(|id| (id.as_str(), &event)))?;
-    let paging = AtomicBool::new(true);
+    store.write(ids.iter().map(|id| (id.as_str(), SAME)))?;
     std::thread::scope(|scope| -> Result<()> {
-        let writer = scope.spawn(|| -> Result<u64> {
-            let mut rounds = 0;
-            while paging.load(Ordering::Relaxed) {
-                // What es-sink does after a crash, and what everybody else does all the time.
-                let again = ids.iter().skip((rounds * 300) % 4_700).take(300);
-                let more: Vec<String> = (0..100).map(|n| format!("n{rounds}-{n}")).collect();
-                store.write(again.chain(&more).map(|id| (id.as_str(), &event)))?;
-                rounds += 1;
-            }
-            Ok(rounds as u64)
-        });
+        // Without room: a round ends only when a page was read, and the next one runs while the next page is read.
+        let (round_done, rounds) = sync_channel(0);
+        let writer = scope.spawn(|| keep_writing(&store, &ids, round_done));
         let paged = (|| {
-            for (limit, sort) in [(100, "newest"), (999, "oldest"), (1_000, "newest")] {
-                page_through(&api, limit, sort, &ids)?;
+            for sort in ["newest", "oldest"] {
+                for limit in [100, 999] {
+                    page_through(&api, &rounds, limit, sort, &ids)?;
+                }
             }
             anyhow::Ok(())
         })();
-        paging.store(false, Ordering::Relaxed);
-        let rounds = writer.join().expect("the writer does not panic")?;
-        eprintln!("    {rounds} rounds of 400 events were written meanwhile");
-        ensure!(rounds > 0, "nothing was written meanwhile");
+        drop(rounds);
+        let written = writer.join().map_err(|_| anyhow!("the writer panicked"))?;
+        eprintln!(
+            "    {} rounds of 230 events were written meanwhile",
+            written?
+        );
         paged
     })?;
     stage.wait_for("all cursors to be closed", SOON, || {
@@ -187,70 +330,145 @@ fn paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_a
     })
 }
 
-fn page_through(api: &Part, limit: usize, sort: &str, expected: &[String]) -> Result<()> {
+/// Writes some of the events again, as es-sink does after a crash, and new ones, as everybody else does all the time;
+/// until nobody waits for a round any more. Gives the number of rounds.
+fn keep_writing(store: &Store, ids: &[String], round_done: SyncSender<()>) -> Result<usize> {
+    for round in 0.. {
+        let again = ids.iter().skip(round * 200 % 5_000).take(200);
+        let again = again.map(|id| (id.clone(), SAME.to_owned()));
+        let new = (0..30).map(|n| {
+            // Before, among and after those of the same timestamp.
+            let event = SAME.replace("08:00", ["07:00", "08:00", "09:00"][n % 3]);
+            (format!("n{round}-{n}"), event)
+        });
+        let events: Vec<(String, String)> = again.chain(new).collect();
+        store.write(events.iter().map(|(id, event)| (&**id, &**event)))?;
+        if round_done.send(()).is_err() {
+            return Ok(round + 1);
+        }
+    }
+    Ok(0)
+}
+
+fn page_through(
+    api: &Part,
+    rounds: &Receiver<()>,
+    limit: usize,
+    sort: &str,
+    expected: &[String],
+) -> Result<()> {
+    let what = format!("{sort} first, {limit} a page");
+    let mut body = json!({"level": "wanted", "limit": limit, "sort": sort});
     let mut seen = BTreeSet::new();
-    let mut cursor = Value::Null;
+    let mut times: Vec<String> = Vec::new();
+    let mut total = None;
     loop {
-        let mut body = json!({"level": "wanted", "limit": limit, "sort": sort});
-        if !cursor.is_null() {
-            body["cursor"] = cursor;
-        }
         let page = search(api, &body)?;
-        ensure!(page["partial"] == false, "{}", page["partial_reasons"]);
-        for hit in page["hits"].as_array().context("hits")? {
+        ensure!(
+            page["partial"] == false,
+            "{what}: {}",
+            page["partial_reasons"]
+        );
+        ensure!(
+            page["total"]["relation"] == "eq",
+            "{what}: {}",
+            page["total"]
+        );
+        // The same moment at each page.
+        let counted = page["total"]["value"].as_u64();
+        ensure!(
+            counted == *total.get_or_insert(counted),
+            "{what}: the total {total:?} became {counted:?}"
+        );
+        let hits = page["hits"].as_array().context("hits")?;
+        for hit in hits {
             let id = hit["id"].as_str().context("id")?.to_owned();
-            ensure!(
-                seen.insert(id.clone()),
-                "{id} comes twice with pages of {limit}"
-            );
+            ensure!(seen.insert(id.clone()), "{what}: {id} comes twice");
+            let time = hit["event"]["timestamp"].as_str().context("timestamp")?;
+            times.push(time.to_owned());
         }
-        cursor = page["next_cursor"].clone();
+        rounds
+            .recv_timeout(SOON)
+            .context("the writer did not finish a round")?;
+        let cursor = &page["next_cursor"];
         if cursor.is_null() {
             break;
         }
+        ensure!(hits.len() == limit, "{what}: a page of {}", hits.len());
+        body["cursor"] = cursor.clone();
     }
     let missing = expected.iter().filter(|id| !seen.contains(*id)).count();
     ensure!(
         missing == 0,
-        "{missing} of {} are missing with pages of {limit}",
+        "{what}: {missing} of {} are missing",
         expected.len()
     );
+    ensure!(
+        total == Some(Some(seen.len() as u64)),
+        "{what}: {} hits of {total:?}",
+        seen.len()
+    );
+    if sort == "newest" {
+        times.reverse();
+    }
+    ensure!(times.is_sorted(), "{what}: not in order");
     Ok(())
 }
 
 fn a_cursor_is_bound_to_its_search_and_the_oldest_gives_way(stage: &mut Stage<'_>) -> Result<()> {
     let api = stage.query_api(&["--max-open-cursors", "1"])?;
     let store = Store::open(stage)?;
-    let event = json!({"level": "error", "timestamp": "2026-01-31T08:00:00Z"});
+    let event = r#"{"level":"error","timestamp":"2026-01-31T08:00:00Z"}"#;
     let ids: Vec<String> = (0..10).map(|n| format!("e{n}")).collect();
-    store.write(ids.iter().map(|id| (id.as_str(), &event)))?;
-    let cursor = |body: &Value| anyhow::Ok(search(&api, body)?["next_cursor"].clone());
-    let refused = |body: &Value| -> Result<(u16, Value)> {
-        let reply = api.post("/api/v1/search", &[], body.to_string().as_bytes())?;
-        Ok((reply.status, reply.json()?["code"].clone()))
+    store.write(ids.iter().map(|id| (id.as_str(), event)))?;
+    let send = |body: &Value| api.post("/api/v1/search", &[], body.to_string().as_bytes());
+    let start = json!({"level": "error", "limit": 3});
+    let with = |name: &str, value: &Value, cursor: &Value| {
+        let mut body = start.clone();
+        body["cursor"] = cursor.clone();
+        body[name] = value.clone();
+        body
     };
-    let first = cursor(&json!({"level": "error", "limit": 3}))?;
+
+    let first = search(&api, &start)?["next_cursor"].clone();
     let text = first.as_str().context("a next page")?;
     for body in [
-        json!({"level": "info", "limit": 3, "cursor": first}),
-        json!({"level": "error", "cursor": text[..text.len() - 5]}),
-        json!({"level": "error", "cursor": "x"}),
+        with("level", &json!("info"), &first),
+        with("level", &Value::Null, &first),
+        with("message", &json!("a"), &first),
+        with("from", &json!("2026-01-31"), &first),
+        with("sort", &json!("oldest"), &first),
+        with("limit", &json!(3), &json!(text[..text.len() - 5])),
+        with("limit", &json!(3), &json!(text[..text.len() / 2])),
+        with("limit", &json!(3), &json!(format!("{text}AAAA"))),
     ] {
-        ensure!(
-            refused(&body)? == (400, json!("invalid_cursor")),
-            "{body}: {:?}",
-            refused(&body)?
-        );
+        let problem = problem(&send(&body)?, 400, "invalid_cursor")?;
+        ensure!(problem["parameter"] == "cursor", "{body}: {problem}");
     }
-    let second = cursor(&json!({"level": "error", "limit": 3}))?;
-    ensure!(!second.is_null());
-    stage.wait_for("the first cursor to give way", SOON, || {
-        match refused(&json!({"level": "error", "limit": 3, "cursor": first})) {
-            Ok((410, code)) if code == "cursor_expired" => Ok(()),
-            Ok(other) => Err(format!("{other:?}")),
+    // None of these cost the cursor anything: another page size continues where the first page ended.
+    let page = search(&api, &with("limit", &json!(4), &first))?;
+    ensure!(page["hits"].as_array().map(Vec::len) == Some(4), "{page}");
+
+    let page = search(&api, &start)?;
+    let second = page["next_cursor"].clone();
+    let rest = search(&api, &with("limit", &json!(1000), &second))?;
+    let hits = |page: &Value| -> Vec<String> {
+        let hits = page["hits"].as_array().into_iter().flatten();
+        hits.map(|hit| hit["id"].to_string()).collect()
+    };
+    let both: BTreeSet<String> = hits(&page).into_iter().chain(hits(&rest)).collect();
+    ensure!(both.len() == 10, "{page} and {rest}");
+    ensure!(rest["next_cursor"].is_null(), "{rest}");
+    // What gave way is closed a moment after the reply that took its place.
+    let gone = stage.wait_for("the first cursor to give way", SOON, || {
+        match send(&with("limit", &json!(3), &first)) {
+            Ok(reply) if reply.status == 200 => Err(reply.text()),
+            Ok(reply) => Ok(reply),
             Err(error) => Err(format!("{error:#}")),
         }
-    })
+    })?;
+    problem(&gone, 410, "cursor_expired")?;
+    Ok(())
 }
 
 fn without_elasticsearch_a_search_is_refused_in_time_and_works_again_by_itself(
@@ -258,25 +476,54 @@ fn without_elasticsearch_a_search_is_refused_in_time_and_works_again_by_itself(
 ) -> Result<()> {
     let api = stage.query_api(&["--search-timeout", "2s"])?;
     let store = Store::open(stage)?;
-    let event = json!({"level": "error", "timestamp": "2026-01-31T08:00:00Z"});
-    store.write([("one", &event)])?;
-    ensure!(get(&api, "/logs")? == json!([event]));
+    let event = r#"{"level":"error","timestamp":"2026-01-31T08:00:00Z"}"#;
+    store.write([("one", event), ("two", event)])?;
+    let both = array(&[event, event]);
+    ensure!(get(&api, "/logs")? == both);
+    let cursor = search(&api, &json!({"limit": 1}))?["next_cursor"].clone();
+
+    // It takes requests and never answers.
+    stage.elasticsearch().pause();
+    let refused = refused_in_time(&api, "elasticsearch_timed_out");
+    stage.elasticsearch().resume();
+    refused?;
+    ready(stage, &api, 200)?;
+    ensure!(get(&api, "/logs")? == both);
+
     stage.elasticsearch().kill();
-    let started = Instant::now();
-    for reply in [api.get("/logs")?, api.post("/api/v1/search", &[], b"{}")?] {
-        ensure!(reply.status == 503, "{} {}", reply.status, reply.text());
-        ensure!(
-            reply.json()?["code"] == "elasticsearch_unreachable",
-            "{}",
-            reply.text()
-        );
-    }
-    // Two searches of at most 3 s each, and room for a busy machine.
-    ensure!(started.elapsed() < TIMEOUT / 2, "{:?}", started.elapsed());
+    refused_in_time(&api, "elasticsearch_unreachable")?;
     ready(stage, &api, 503)?;
     stage.elasticsearch().start()?;
     ready(stage, &api, 200)?;
-    ensure!(get(&api, "/logs")? == json!([event]));
+    ensure!(get(&api, "/logs")? == both);
+    let page = search(&api, &json!({}))?;
+    ensure!(page["total"]["value"] == 2, "{page}");
+    // Its moment ended with the process that held it.
+    let body = json!({"limit": 1, "cursor": cursor}).to_string();
+    let reply = api.post("/api/v1/search", &[], body.as_bytes())?;
+    problem(&reply, 410, "cursor_expired")?;
+    Ok(())
+}
+
+/// Both kinds of search say 503 with `code`, when to come again, and do so in time.
+fn refused_in_time(api: &Part, code: &str) -> Result<()> {
+    let requests: [(&str, &dyn Fn() -> Result<Reply>); 2] = [
+        ("GET", &|| api.get("/logs")),
+        ("POST", &|| api.post("/api/v1/search", &[], b"{}")),
+    ];
+    for (method, send) in requests {
+        let started = Instant::now();
+        let reply = send()?;
+        let took = started.elapsed();
+        problem(&reply, 503, code)?;
+        let retry_after = reply.header("retry-after").unwrap_or_default();
+        ensure!(
+            retry_after.parse::<u64>().is_ok_and(|seconds| seconds > 0),
+            "{method}: Retry-After is `{retry_after}`"
+        );
+        eprintln!("    {method}: {code} after {took:.1?}");
+        ensure!(took < REFUSED_WITHIN, "{method}: {code} after {took:?}");
+    }
     Ok(())
 }
 
@@ -290,15 +537,22 @@ fn ready(stage: &Stage<'_>, api: &Part, status: u16) -> Result<()> {
     })
 }
 
-fn get(api: &Part, path: &str) -> Result<Value> {
+/// A GET that succeeds with all events: the body as it came.
+fn get(api: &Part, path: &str) -> Result<String> {
     let reply = api.get(path)?;
+    let partial = reply.header("logflow-partial");
     ensure!(
-        reply.status == 200,
-        "{path}: {} {}",
+        reply.status == 200 && partial.is_none(),
+        "{path}: {} {partial:?} {}",
         reply.status,
         reply.text()
     );
-    reply.json()
+    Ok(reply.text())
+}
+
+/// What GET replies with these events: each as it was stored, on a line of its own.
+fn array(events: &[&str]) -> String {
+    format!("[{}]\n", events.join(",\n"))
 }
 
 fn search(api: &Part, body: &Value) -> Result<Value> {
@@ -312,29 +566,57 @@ fn search(api: &Part, body: &Value) -> Result<Value> {
     reply.json()
 }
 
+/// The reply as the problem that it must be.
+fn problem(reply: &Reply, status: u16, code: &str) -> Result<Value> {
+    let problem = reply.json()?;
+    ensure!(
+        reply.status == status
+            && reply.header("content-type") == Some("application/problem+json")
+            && problem["status"] == status
+            && problem["code"] == code,
+        "not {status} {code} but {} {:?}",
+        reply.text(),
+        reply.headers
+    );
+    Ok(problem)
+}
+
 /// Writes documents as es-sink does, with ids of the scenario's choice.
 struct Store {
     url: String,
-    index: String,
+    index_pattern: String,
 }
 
 impl Store {
     /// A sink that starts installs the template; after that it is not needed.
     fn open(stage: &mut Stage<'_>) -> Result<Self> {
         stage.sink(&[])?.stop()?;
-        let index = stage.wiring.index_pattern.replace("{date}", DAY);
         Ok(Self {
             url: stage.wiring.elasticsearch.clone(),
-            index,
+            index_pattern: stage.wiring.index_pattern.clone(),
         })
     }
 
-    fn write<'e>(&self, events: impl IntoIterator<Item = (&'e str, &'e Value)>) -> Result<()> {
+    fn index(&self, day: &str) -> String {
+        self.index_pattern.replace("{date}", day)
+    }
+
+    /// Writes ids and events, the latter as they are, to the index of [`DAY`]. A search sees them afterwards.
+    fn write<'e>(&self, events: impl IntoIterator<Item = (&'e str, &'e str)>) -> Result<()> {
+        self.write_to(DAY, events)
+    }
+
+    fn write_to<'e>(
+        &self,
+        day: &str,
+        events: impl IntoIterator<Item = (&'e str, &'e str)>,
+    ) -> Result<()> {
+        let index = self.index(day);
         let mut body = String::new();
         for (id, event) in events {
-            body.push_str(&json!({"index": {"_index": self.index, "_id": id}}).to_string());
+            body.push_str(&json!({"index": {"_index": index, "_id": id}}).to_string());
             body.push('\n');
-            body.push_str(&event.to_string());
+            body.push_str(event);
             body.push('\n');
         }
         let headers = [("Content-Type", "application/x-ndjson")];
@@ -359,11 +641,20 @@ impl Random {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         usize::try_from((z ^ (z >> 31)) % limit as u64).expect("below a usize")
     }
-}
 
-/// A part of a text, at most five characters long.
-fn cut(text: &str, random: &mut Random) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let start = random.below(chars.len());
-    chars[start..].iter().take(1 + random.below(5)).collect()
+    /// A text of the [`ALPHABET`].
+    fn text(&mut self, length: usize) -> String {
+        let alphabet: Vec<char> = ALPHABET.chars().collect();
+        (0..length)
+            .map(|_| alphabet[self.below(alphabet.len())])
+            .collect()
+    }
+
+    /// A part of a text, at most five characters long.
+    fn cut(&mut self, text: &str) -> String {
+        let chars: Vec<char> = text.chars().collect();
+        let start = self.below(chars.len());
+        let length = 1 + self.below(5);
+        chars[start..].iter().take(length).collect()
+    }
 }
