@@ -323,7 +323,7 @@ fn paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_a
     })?;
     stage.wait_for("all cursors to be closed", SOON, || {
         match api.metric("query_api_cursors_open", "") {
-            Ok(open) if open == 0.0 => Ok(()),
+            Ok(0.0) => Ok(()),
             Ok(open) => Err(format!("{open} are open")),
             Err(error) => Err(format!("{error:#}")),
         }
