@@ -12,8 +12,8 @@ use es_sink_core::sink::BulkId;
 use service::elasticsearch::{Method, Nodes, Request};
 use tokio::runtime::Handle;
 
-use crate::engine::Reply;
 use crate::metrics::Metrics;
+use crate::reply::Reply;
 
 /// The way to Elasticsearch.
 #[derive(Clone, Debug)]

@@ -6,42 +6,20 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use service::elasticsearch::Nodes;
 use service::kafka::client_config;
-use service::shutdown::Shutdown;
-use tokio::runtime::Handle;
 
 use crate::callbacks::Link;
 use crate::committer;
 use crate::config::{Config, FIXED_CONSUMER_PROPERTIES};
-use crate::engine::{Ending, Engine, Sleep};
-use crate::metrics::Metrics;
-use crate::status::StatusBoard;
+use crate::engine::{Ending, Engine, Sleep, Surroundings};
 
 /// Records between two looks at replies and deadlines: rare enough to cost
 /// nothing, often enough for a reply to wait only microseconds.
 const RECORDS_PER_TURN: u32 = 64;
-/// What the consumer thread needs of the rest of the process.
-#[derive(Debug)]
-pub struct Surroundings {
-    /// The cluster.
-    pub nodes: Arc<Nodes>,
-    /// Runs the HTTP exchanges.
-    pub runtime: Handle,
-    /// What people see.
-    pub board: Arc<StatusBoard>,
-    /// What alerts see.
-    pub metrics: Arc<Metrics>,
-    /// When to drain.
-    pub shutdown: Shutdown,
-    /// When the process started; the machine's clock counts from here.
-    pub started: Instant,
-}
-
 /// Runs until the shutdown is complete.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use service::kafka::{KafkaProperty, client_config};
 
-use crate::engine::Reply;
+use crate::reply::Reply;
 
 /// What the guarantees rest on.
 const FIXED_PRODUCER_PROPERTIES: [(&str, &str); 2] =

@@ -8,22 +8,24 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::bulk_request::Record;
-use es_sink_core::sink::{BulkId, Command, DeadLetterId, Input, Sink};
+use es_sink_core::sink::{Command, Input, Sink};
 use log_event::offset::{NextOffset, Offset};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use service::elasticsearch::Nodes;
+use service::shutdown::Shutdown;
+use tokio::runtime::Handle;
 
 use crate::bulk::BulkSender;
 use crate::callbacks::Link;
 use crate::committer::CommitOrder;
 use crate::config::Config;
-use crate::consumer::Surroundings;
 use crate::dead_letter_topic::DeadLetterTopic;
 use crate::metrics::Metrics;
+use crate::reply::Reply;
 use crate::status::StatusBoard;
 
 /// The longest sleep: a signal is seen within this time.
@@ -35,30 +37,21 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
 const LAST_COMMIT_PAUSE: Duration = Duration::from_millis(200);
 
-/// What comes back to the consumer thread from elsewhere.
+/// What the consumer thread needs of the rest of the process.
 #[derive(Debug)]
-pub enum Reply {
-    /// A bulk request's reply, or why there is none.
-    Bulk {
-        /// Which one.
-        bulk: BulkId,
-        /// Status and body.
-        reply: Result<(u16, Bytes), String>,
-    },
-    /// The coordinator's word on a commit.
-    Commit {
-        /// Which one.
-        number: u64,
-        /// Why not.
-        result: Result<(), String>,
-    },
-    /// A dead letter's delivery.
-    DeadLetter {
-        /// Which one.
-        id: DeadLetterId,
-        /// Why not.
-        result: Result<(), String>,
-    },
+pub struct Surroundings {
+    /// The cluster.
+    pub nodes: Arc<Nodes>,
+    /// Runs the HTTP exchanges.
+    pub runtime: Handle,
+    /// What people see.
+    pub board: Arc<StatusBoard>,
+    /// What alerts see.
+    pub metrics: Arc<Metrics>,
+    /// When to drain.
+    pub shutdown: Shutdown,
+    /// When the process started; the machine's clock counts from here.
+    pub started: Instant,
 }
 
 /// How a shutdown ends.

@@ -8,16 +8,18 @@
 //!    librdkafka has to say.
 //! 4. [`engine`]: gives each record to the pure machine in `es-sink-core` and
 //!    does what that commands.
-//! 5. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
-//! 6. [`dead_letter_topic`]: keeps what can never be indexed.
-//! 7. [`committer`]: tells Kafka how far all of this has come.
-//! 8. [`status`] and [`metrics`]: what people and alerts see of all this.
+//! 5. [`reply`]: what comes back to it from the three that follow.
+//! 6. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
+//! 7. [`dead_letter_topic`]: keeps what can never be indexed.
+//! 8. [`committer`]: tells Kafka how far all of this has come.
+//! 9. [`status`] and [`metrics`]: what people and alerts see of all this.
 
 pub mod config;
 pub mod template;
 pub mod consumer;
 mod callbacks;
 pub mod engine;
+pub mod reply;
 pub mod bulk;
 pub mod dead_letter_topic;
 pub mod committer;
