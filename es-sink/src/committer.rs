@@ -48,9 +48,17 @@ fn commit<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &[(TopicPartition, NextOffset)],
 ) -> KafkaResult<()> {
+    // EO-2: an order may have waited here while its partitions went to somebody
+    // else, and a coordinator does not ask who owns what it commits.
+    let ours = consumer.assignment()?;
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for (at, next) in offsets {
-        list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.0))?;
+        if ours.find_partition(&at.topic, at.partition).is_some() {
+            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.0))?;
+        }
+    }
+    if list.count() == 0 {
+        return Ok(());
     }
     consumer.commit(&list, CommitMode::Sync)
 }

@@ -123,6 +123,8 @@ const OVERHEAD_BYTES: u64 = 24 << 20;
 const FETCHED_FACTOR: u64 = 8;
 /// Below this a sink could not hold its bulk requests.
 const MEMORY_LIMIT_MIN: u64 = 40 << 20;
+/// Far below `max.poll.interval.ms`, after which the group gives a member up.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// A bulk body is at most this, far below Elasticsearch's 100 MiB.
 const BULK_BYTES_MAX: u64 = 64 << 20;
 
@@ -225,6 +227,10 @@ impl Config {
                 seed,
             },
         };
+        // A rebalance waits for the drain, and the group for the rebalance.
+        if config.sink.drain_max > DRAIN_MAX {
+            settings.reject("drain-timeout", "must be at most 60s");
+        }
         if config.nodes.is_empty() {
             settings.reject("elasticsearch-url", "at least one node is needed");
         }

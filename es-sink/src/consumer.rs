@@ -51,7 +51,7 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
             break ending;
         }
     };
-    if ending == Ending::NoAnswer {
+    if ending == Ending::NoAnswer || !board.kafka_is_there() {
         // Closing would wait for a coordinator that does not answer (librdkafka
         // 2.12 may even crash on it); the next start repeats what was not
         // committed, to the same documents (EO-3).

@@ -72,6 +72,8 @@ pub(crate) struct Engine {
     /// None once the process ends.
     commits: Option<Sender<CommitOrder>>,
     commits_ordered: u64,
+    /// The commit that the machine waits for.
+    regular_commit: Option<u64>,
     /// The last commit for partitions that are given back, until it is confirmed.
     releasing: Option<LastCommit>,
     board: Arc<StatusBoard>,
@@ -140,6 +142,7 @@ impl Engine {
             ending: None,
             commits: Some(commits),
             commits_ordered: 0,
+            regular_commit: None,
             releasing: None,
         })
     }
@@ -207,10 +210,7 @@ impl Engine {
         }
         let now = self.now();
         while let Some(command) = self.sink.poll_command(now) {
-            match command {
-                Command::Exit => self.ending = Some(now + LAST_COMMIT_MAX),
-                other => self.carry_out(consumer, other),
-            }
+            self.carry_out(consumer, command);
         }
         self.publish(now);
         (self.end(now), self.sleep(now))
@@ -282,7 +282,11 @@ impl Engine {
                 if let Err(error) = &result {
                     tracing::warn!(error, "a commit failed; it is repeated with the next one");
                 }
-                self.handle(Input::CommitReply(result));
+                // The last commit for partitions that are gone is no answer to the regular one.
+                if self.regular_commit == Some(number) {
+                    self.regular_commit = None;
+                    self.handle(Input::CommitReply(result));
+                }
             }
             Reply::DeadLetter { id, result } => self.handle(Input::DeadLetterReply { id, result }),
         }
@@ -292,7 +296,10 @@ impl Engine {
         match command {
             Command::SendBulk { bulk, body } => self.bulks.send(bulk, body),
             Command::SendDeadLetter { id, letter } => self.dead_letters.send(id, &letter),
-            Command::Commit(offsets) => self.commit(offsets),
+            Command::Commit(offsets) => {
+                self.regular_commit = Some(self.commits_ordered + 1);
+                self.commit(offsets);
+            }
             Command::Pause => {
                 tracing::info!("reading pauses: as much is held as may be");
                 log_error(
@@ -310,7 +317,7 @@ impl Engine {
                 );
             }
             Command::Release(offsets) => self.commit_last(offsets),
-            Command::Exit => {}
+            Command::Exit => self.ending = Some(self.now() + LAST_COMMIT_MAX),
         }
     }
 

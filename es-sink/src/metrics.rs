@@ -46,6 +46,7 @@ pub struct Metrics {
     bytes_held: IntGauge,
     bytes_held_max: IntGauge,
     paused: IntGauge,
+    failing: IntGauge,
     held: IntGaugeVec,
     partitions: IntGauge,
     lag: IntGaugeVec,
@@ -137,6 +138,10 @@ impl Metrics {
                 "paused",
                 "1 while reading is paused because too much is held",
             ),
+            failing: metrics.gauge(
+                "elasticsearch_failing",
+                "1 while Elasticsearch takes nothing at all",
+            ),
             held: metrics.gauge_by(
                 "held_items",
                 "Items that wait until somebody changes something, by cause",
@@ -193,6 +198,7 @@ impl Metrics {
         set(&self.bulk_bytes_in_flight, status.bulk_bytes_in_flight);
         set(&self.bytes_held, status.bytes_held);
         set(&self.paused, usize::from(status.paused));
+        set(&self.failing, usize::from(status.failing.is_some()));
         set(&self.partitions, status.partitions.len());
         self.held.reset();
         for held in &status.held {

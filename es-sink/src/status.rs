@@ -11,6 +11,9 @@ use es_sink_core::assignment::TopicPartition;
 use es_sink_core::report::Status;
 use serde_json::{Value, json};
 
+/// A single refusal under load is no outage.
+const FAILING_MIN: Duration = Duration::from_secs(5);
+
 /// The last moment published.
 #[derive(Debug)]
 pub struct StatusBoard {
@@ -64,13 +67,21 @@ impl StatusBoard {
 
     /// librdkafka reported an error (or that all brokers are down).
     pub fn kafka_error(&self, text: String) {
-        let at = self.started.elapsed();
-        self.state().kafka_error = Some((at, text));
+        let now = self.started.elapsed();
+        let mut state = self.state();
+        let since = state.kafka_error.as_ref().map_or(now, |(since, _)| *since);
+        state.kafka_error = Some((since, text));
     }
 
     /// Kafka delivered something or answered: whatever was wrong is over.
     pub fn kafka_answers(&self) {
         self.state().kafka_error = None;
+    }
+
+    /// Whether a broker could be reached when that was last asked.
+    #[must_use]
+    pub fn kafka_is_there(&self) -> bool {
+        self.state().kafka_error.is_none()
     }
 
     /// The brokers' word on the ends of the logs.
@@ -96,6 +107,7 @@ impl StatusBoard {
     /// Why the sink is not ready, if it is not.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
+        let now = self.started.elapsed();
         let state = self.state();
         let mut reasons = Vec::new();
         reasons.extend(
@@ -105,6 +117,11 @@ impl StatusBoard {
                 .map(|what| format!("waiting for {what}")),
         );
         reasons.extend(state.draining.then(|| "draining".to_owned()));
+        let failing = state.status.failing.as_ref();
+        let failing = failing.filter(|failing| now.saturating_sub(failing.at) >= FAILING_MIN);
+        reasons.extend(
+            failing.map(|failing| format!("Elasticsearch takes nothing: {}", failing.text)),
+        );
         reasons.extend(
             state
                 .kafka_error
@@ -167,12 +184,16 @@ impl StatusBoard {
             "bytes_held": status.bytes_held,
             "paused": status.paused,
             "held": held,
+            "failing": status.failing.as_ref().map(|failing| json!({
+                "since_seconds": ago(failing.at),
+                "reason": failing.text,
+            })),
             "last_error": status.last_error.as_ref().map(|error| json!({
                 "seconds_ago": ago(error.at),
                 "text": error.text,
             })),
             "kafka_error": state.kafka_error.as_ref().map(|(at, text)| json!({
-                "seconds_ago": ago(*at),
+                "since_seconds": ago(*at),
                 "text": text,
             })),
         })

@@ -12,6 +12,8 @@ use service::elasticsearch::{Method, Nodes, Reply, Request};
 
 /// The template as it ships; its pattern is replaced by the operator's.
 const SHIPPED: &str = include_str!("../../deploy/elasticsearch/index-template.json");
+/// Above the templates that Elasticsearch brings along.
+const PRIORITY: usize = 200;
 const MANAGED_BY: &str = "logflow";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -58,7 +60,8 @@ impl Template {
     #[must_use]
     pub fn new(pattern: &IndexPattern) -> Self {
         let wildcard = pattern.wildcard();
-        let stem = wildcard.replace('*', "-");
+        // Where the day stands is part of the name, unless it stands at the end.
+        let stem = wildcard.trim_end_matches('*').replace('*', "-date-");
         let stem = stem
             .split(['-', '_', '.', '+'])
             .filter(|part| !part.is_empty())
@@ -73,6 +76,9 @@ impl Template {
             format!("{MANAGED_BY}-{stem}")
         };
         let mut body: Value = serde_json::from_str(SHIPPED).expect("the shipped template is JSON");
+        // The longer pattern of two that overlap is the more particular one;
+        // Elasticsearch wants to be told (create index template API).
+        body["priority"] = Value::from(PRIORITY + wildcard.len());
         body["index_patterns"] = Value::from(vec![wildcard]);
         Self { name, body }
     }
@@ -125,7 +131,7 @@ impl Template {
                 match reply.status {
                     200 => Ok(plan),
                     400 => Err(TemplateError::Never(format!(
-                        "Elasticsearch refuses the index template `{}`: {}",
+                        "Elasticsearch refuses the index template `{}` (choose another --index-pattern, or start with --no-template): {}",
                         self.name,
                         text(&reply)
                     ))),
@@ -191,7 +197,7 @@ mod tests {
         assert_eq!(template("logflow-a-{date}").name(), "logflow-a");
         assert_eq!(template("logflower-{date}").name(), "logflow-logflower");
         assert_eq!(template("team-a-{date}").name(), "logflow-team-a");
-        assert_eq!(template("team-{date}-v2").name(), "logflow-team-v2");
+        assert_eq!(template("team-{date}-v2").name(), "logflow-team-date-v2");
         assert_eq!(
             template("team-{date}-v2").body["index_patterns"],
             json!(["team-*-v2"])

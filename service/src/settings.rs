@@ -228,7 +228,11 @@ impl Settings {
         for text in &given.values {
             match text.parse() {
                 Ok(value) => values.push(value),
-                Err(error) => faults.push(format!("`{text}`: {error}")),
+                Err(error) => {
+                    // What looks like an address with a password is not repeated in a log.
+                    let shown = if text.contains('@') { "…" } else { text };
+                    faults.push(format!("`{shown}`: {error}"));
+                }
             }
         }
         for reason in faults {

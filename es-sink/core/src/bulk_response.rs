@@ -73,18 +73,17 @@ pub enum ItemVerdict {
     Reject(Rejection),
 }
 
-/// After so many failed tries a mapping is no longer new, and what does not fit
-/// it never will: the first try that meets a finished mapping already knows.
-const TRIES_OF_A_SUSPECT: u32 = 3;
+/// After so many refusals for its mapping, the mapping is no longer new, and what
+/// does not fit it never will: the first try that meets a finished one knows.
+const SUSPICIONS_MAX: u32 = 3;
 
 impl ItemVerdict {
-    /// The verdict that counts, after so many failures of the item's request before.
+    /// The verdict that counts for an item that was suspected so often before.
     #[must_use]
-    pub fn after(self, failures: u32) -> Self {
+    pub fn after(self, suspicions: u32) -> Self {
         match self {
-            Self::Suspect(rejection) if failures >= TRIES_OF_A_SUSPECT => Self::Reject(rejection),
-            Self::Suspect(rejection) => Self::Retry(RetryCause::Conflict, rejection.reason),
-            decided => decided,
+            Self::Suspect(rejection) if suspicions >= SUSPICIONS_MAX => Self::Reject(rejection),
+            verdict => verdict,
         }
     }
 }
@@ -146,6 +145,10 @@ pub fn judge(status: u16, body: &[u8], n_items: usize) -> RequestVerdict {
                 // It finds fault with the request, not with one of its items,
                 // so that no half of it fares better.
                 ItemVerdict::Hold(cause, why) if error.kind == ILLEGAL_ARGUMENT => {
+                    RequestVerdict::Hold(cause, why)
+                }
+                // Nothing that Elasticsearch says: a proxy, or another port than meant.
+                ItemVerdict::Hold(cause, why) if error.kind.is_empty() => {
                     RequestVerdict::Hold(cause, why)
                 }
                 alone => RequestVerdict::Split(alone),

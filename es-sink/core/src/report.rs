@@ -65,6 +65,8 @@ pub struct Status {
     pub paused: bool,
     /// What waits for somebody.
     pub held: Vec<Held>,
+    /// Since when Elasticsearch takes nothing at all, and why.
+    pub failing: Option<LastError>,
     /// The last thing that went wrong.
     pub last_error: Option<LastError>,
 }

@@ -34,6 +34,7 @@ impl Backoff {
 pub(crate) struct Pace {
     pub(crate) failures: u32,
     pub(crate) resume_at: Duration,
+    pub(crate) failing_since: Option<Duration>,
     pub(crate) held: Option<Held>,
 }
 
@@ -48,6 +49,7 @@ impl Pace {
             return;
         }
         self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
         self.resume_at = now + backoff.wait(self.failures, jitter);
     }
 }

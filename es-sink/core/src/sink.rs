@@ -157,6 +157,8 @@ struct Pending {
     request: SealedRequest,
     n_bytes: usize,
     failures: u32,
+    /// How often each of its items was refused for a mapping that may be new.
+    suspicions: u32,
     not_before: Duration,
     held: Option<Held>,
 }
@@ -397,6 +399,13 @@ impl Sink {
             bytes_held: self.n_bytes(),
             paused: matches!(self.intake, Intake::Paused { .. }),
             held: self.held(),
+            failing: self.pace.failing_since.map(|at| LastError {
+                at,
+                text: self
+                    .last_error
+                    .as_ref()
+                    .map_or_else(String::new, |error| error.text.clone()),
+            }),
             last_error: self.last_error.clone(),
         }
     }
@@ -419,6 +428,8 @@ impl Sink {
             Intake::Full { since } if now >= since + PAUSE_AFTER => {
                 (Intake::Paused { newcomers: false }, Some(Command::Pause))
             }
+            // Who ends reads nothing more.
+            Intake::Paused { .. } if self.shutdown != Shutdown::No => (self.intake, None),
             Intake::Paused { .. } if self.n_bytes() <= self.config.bytes_held_max / 2 => {
                 (Intake::Open, Some(Command::Resume))
             }

@@ -330,7 +330,7 @@ fn whole_requests_by_their_status() {
     }
     expect![[r#"
         400: SPLIT, alone: reject x_content_parse_exception: unexpected
-        400: SPLIT, alone: hold unexplained: status 400: <html>Bad Request</html>
+        400: ALL hold unexplained: status 400: <html>Bad Request</html>
         401: ALL hold unauthorized: status 401, security_exception: missing authentication credentials
         403: ALL hold forbidden: status 403, security_exception: unauthorized
         403: ALL hold index_blocked: status 403, cluster_block_exception: blocked

@@ -14,7 +14,7 @@ use crate::retry::Pace;
 impl Sink {
     pub(super) fn enqueue(&mut self, sealed: Option<SealedRequest>, not_before: Duration) {
         if let Some(request) = sealed {
-            self.enqueue_pending(request, 0, not_before, None);
+            self.enqueue_pending(request, 0, 0, not_before);
         }
     }
 
@@ -22,8 +22,8 @@ impl Sink {
         &mut self,
         request: SealedRequest,
         failures: u32,
+        suspicions: u32,
         not_before: Duration,
-        held: Option<Held>,
     ) {
         let n_bytes = request.n_bytes();
         self.bytes_held += n_bytes;
@@ -32,7 +32,8 @@ impl Sink {
             n_bytes,
             failures,
             not_before,
-            held,
+            suspicions,
+            held: None,
         });
     }
 
@@ -104,7 +105,7 @@ impl Sink {
                     .regroup::<2>(|index, item| Some((usize::from(index >= half), item)));
                 // Behind everything that waits they would be parted last.
                 for request in halves.into_iter().flatten().rev() {
-                    self.enqueue_pending(request, pending.failures, now, None);
+                    self.enqueue_pending(request, pending.failures, pending.suspicions, now);
                     self.waiting.rotate_right(1);
                 }
             }
@@ -120,7 +121,9 @@ impl Sink {
     ) {
         self.pace.fail(now, &self.config.backoff, &mut self.jitter);
         self.last_error = Some(LastError { at: now, text: why });
-        pending.held = held;
+        if held.is_some() {
+            pending.held = held;
+        }
         self.bytes_held += pending.n_bytes;
         self.waiting.push_front(pending);
     }
@@ -130,12 +133,13 @@ impl Sink {
         let Pending {
             request,
             failures,
+            suspicions,
             held: held_before,
             ..
         } = pending;
         let verdicts: Vec<ItemVerdict> = verdicts
             .into_iter()
-            .map(|verdict| verdict.after(failures))
+            .map(|verdict| verdict.after(suspicions))
             .collect();
         let rejected = verdicts.iter().enumerate();
         let rejected = rejected.filter(|(_, verdict)| matches!(verdict, ItemVerdict::Reject(_)));
@@ -147,7 +151,7 @@ impl Sink {
         let mut again = Again::default();
         let mut n_settled = 0_u64;
         let mut rejected = Vec::new();
-        let ([kept], spare) = request.regroup::<1>(|_, item| {
+        let ([kept, suspects], spare) = request.regroup::<2>(|_, item| {
             let verdict = verdicts.next().expect("one verdict an item was counted");
             match verdict {
                 ItemVerdict::Indexed { updated } => {
@@ -158,7 +162,17 @@ impl Sink {
                     self.assignments.resolve(item.ticket);
                     None
                 }
-                ItemVerdict::Suspect(rejection) | ItemVerdict::Reject(rejection) => {
+                ItemVerdict::Suspect(rejection) => {
+                    *self
+                        .counters
+                        .retries
+                        .entry(RetryCause::Conflict)
+                        .or_default() += 1;
+                    again.why = Some(rejection.reason);
+                    let still_ours = self.assignments.of(&item.ticket).is_some();
+                    still_ours.then_some((1, item))
+                }
+                ItemVerdict::Reject(rejection) => {
                     n_settled += 1;
                     rejected.extend(parts.next().map(|parts| (item.ticket, parts, rejection)));
                     None
@@ -189,46 +203,56 @@ impl Sink {
         } else {
             self.pace.fail(now, &self.config.backoff, &mut self.jitter);
         }
-        if let Some(request) = kept {
-            let failures = failures.saturating_add(1);
-            let wait = self.config.backoff.wait(failures, &mut self.jitter);
-            if let Some(text) = again.why {
-                self.last_error = Some(LastError { at: now, text });
+        if let Some(text) = again.why {
+            self.last_error = Some(LastError { at: now, text });
+        }
+        let failures = failures.saturating_add(1);
+        let not_before = now + self.config.backoff.wait(failures, &mut self.jitter);
+        let groups = [
+            (kept, suspicions, again.held),
+            (suspects, suspicions + 1, None),
+        ];
+        for (request, suspicions, held) in groups {
+            if let Some(request) = request {
+                let n_bytes = request.n_bytes();
+                let again = Pending {
+                    request,
+                    n_bytes,
+                    failures,
+                    suspicions,
+                    not_before,
+                    held,
+                };
+                self.enqueue_again(now, again);
             }
-            self.enqueue_again(now, request, failures, now + wait, again.held);
         }
     }
 
     /// Items left over from several requests are tried again together: one bad
     /// index among many must not turn each request into two.
-    fn enqueue_again(
-        &mut self,
-        now: Duration,
-        request: SealedRequest,
-        failures: u32,
-        not_before: Duration,
-        held: Option<Held>,
-    ) {
+    fn enqueue_again(&mut self, now: Duration, again: Pending) {
         let cause = |held: &Option<Held>| held.as_ref().map(|held| held.cause);
         let limits = self.config.bulk;
+        self.bytes_held += again.n_bytes;
         let company = self.waiting.iter_mut().find(|other| {
             other.not_before > now
-                && cause(&other.held) == cause(&held)
-                && other.request.items().len() + request.items().len() <= limits.items_max
-                && other.request.body().len() + request.body().len() <= limits.bytes_max
+                && other.suspicions == again.suspicions
+                && cause(&other.held) == cause(&again.held)
+                && other.request.items().len() + again.request.items().len() <= limits.items_max
+                && other.request.body().len() + again.request.body().len() <= limits.bytes_max
         });
         let Some(company) = company else {
-            self.enqueue_pending(request, failures, not_before, held);
+            self.waiting.push_back(again);
             return;
         };
-        company.failures = company.failures.max(failures);
-        company.not_before = company.not_before.min(not_before);
-        if let (Some(all), Some(more)) = (&mut company.held, held) {
+        company.failures = company.failures.max(again.failures);
+        company.not_before = company.not_before.min(again.not_before);
+        if let (Some(all), Some(more)) = (&mut company.held, again.held) {
             all.items += more.items;
             all.since = all.since.min(more.since);
         }
-        self.bytes_held -= company.n_bytes;
-        company.request.append(request);
+        self.bytes_held -= company.n_bytes + again.n_bytes;
+        company.request.append(again.request);
         company.n_bytes = company.request.n_bytes();
         self.bytes_held += company.n_bytes;
     }

@@ -11,6 +11,7 @@ use crate::stage::{SOON, Scenario, Stage};
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     no_event_is_missing_or_twice_after_three_kills_of_one_of_two_sinks,
     a_sink_that_is_asked_to_end_hands_over_without_repeating_anything,
+    a_sink_that_ends_while_another_one_joins_ends_all_the_same,
     a_sink_that_stalls_past_its_session_and_wakes_up_harms_nothing,
 ];
 
@@ -95,6 +96,51 @@ fn a_sink_that_is_asked_to_end_hands_over_without_repeating_anything(
         suppressed == 0.0,
         "{suppressed} documents were written twice"
     );
+    Ok(())
+}
+
+fn a_sink_that_ends_while_another_one_joins_ends_all_the_same(stage: &mut Stage<'_>) -> Result<()> {
+    let gateway = stage.gateway(&[])?;
+    let mut leaving = stage.sink(&[])?;
+    let flags = [
+        "--events",
+        "40000",
+        "--rate",
+        "4000",
+        "--connections",
+        "4",
+        "--seed",
+        "8",
+    ];
+    let load = Load::through(stage, &gateway, &flags)?;
+    stage.wait_for("the flow", SOON, || stage.has_at_least(5_000))?;
+    // Without replies the drain lasts, and the rebalance falls into it.
+    stage.elasticsearch().pause();
+    stage.wait_for("requests without a reply", SOON, || {
+        match leaving.metric("es_sink_bulks_in_flight", "") {
+            Ok(in_flight) if in_flight > 0.0 => Ok(()),
+            Ok(in_flight) => Err(format!("{in_flight} are in flight")),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    })?;
+    let mut joining = stage.service("es-sink", stage.wiring.sink_flags(), &["--no-template"])?;
+    let stopped = std::thread::scope(|scope| -> Result<Duration> {
+        let stopping = scope.spawn(|| leaving.stop());
+        let joined = joining.launch().and_then(|()| {
+            stage.wait_for("the rebalance", SOON, || {
+                match joining.metric("es_sink_rebalances_total", "") {
+                    Ok(rebalances) if rebalances > 0.0 => Ok(()),
+                    Ok(rebalances) => Err(format!("{rebalances} rebalances")),
+                    Err(error) => Err(format!("{error:#}")),
+                }
+            })
+        });
+        stage.elasticsearch().resume();
+        let stopped = stopping.join().expect("a stop does not panic");
+        joined.and(stopped)
+    })?;
+    eprintln!("    the sink ended after {stopped:.1?}");
+    load.finish(stage)?.verify(stage)?;
     Ok(())
 }
 

@@ -89,7 +89,13 @@ fn a_minute_without_elasticsearch_loses_nothing_and_needs_no_restart(
     stage.elasticsearch().stop()?;
     std::thread::sleep(Duration::from_secs(60));
     let status = sink.get("/status")?.json()?;
-    ensure!(status["last_error"].is_object(), "{status}");
+    ensure!(status["failing"]["reason"].is_string(), "{status}");
+    let ready = sink.get("/readyz")?;
+    ensure!(
+        ready.status == 503 && ready.text().contains("Elasticsearch takes nothing"),
+        "an outage must be seen: {}",
+        ready.text()
+    );
     ensure!(
         status["partitions"]
             .as_array()
