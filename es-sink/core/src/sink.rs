@@ -8,6 +8,7 @@
 mod bulks;
 mod dead_letters;
 mod commits;
+mod intake;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::bulk_response::HoldCause;
 use crate::dead_letter::{DeadLetter, Rejection};
 use crate::report::{Counters, Held, LastError, PartitionStatus, Status};
 use crate::retry::{Backoff, Jitter, Pace};
+use intake::{Intake, PAUSE_AFTER};
 
 /// Limits and names; all of them come from the operator's settings.
 #[derive(Clone, Debug)]
@@ -52,9 +54,6 @@ pub struct SinkConfig {
 
 /// No commit is waited for longer: librdkafka answers or has given up by then.
 const COMMIT_REPLY_MAX: Duration = Duration::from_secs(60);
-/// Full for longer than this, reading is paused; until then it is only not polled,
-/// because a pause throws away what was fetched ahead.
-const PAUSE_AFTER: Duration = Duration::from_millis(300);
 
 /// A bulk request on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,18 +184,6 @@ enum Shutdown {
     No,
     Draining,
     Done,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intake {
-    Open,
-    Full {
-        since: Duration,
-    },
-    /// `newcomers` were assigned meanwhile; they come unpaused.
-    Paused {
-        newcomers: bool,
-    },
 }
 
 impl Sink {
@@ -419,27 +406,6 @@ impl Sink {
         self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
         let building = self.batcher.seal();
         self.enqueue(building, now);
-    }
-
-    fn poll_intake(&mut self, now: Duration) -> Option<Command> {
-        let (next, command) = match self.intake {
-            Intake::Open if !self.accepts_records() => (Intake::Full { since: now }, None),
-            Intake::Full { .. } if self.accepts_records() => (Intake::Open, None),
-            Intake::Full { since } if now >= since + PAUSE_AFTER => {
-                (Intake::Paused { newcomers: false }, Some(Command::Pause))
-            }
-            // Who ends reads nothing more.
-            Intake::Paused { .. } if self.shutdown != Shutdown::No => (self.intake, None),
-            Intake::Paused { .. } if self.n_bytes() <= self.config.bytes_held_max / 2 => {
-                (Intake::Open, Some(Command::Resume))
-            }
-            Intake::Paused { newcomers: true } => {
-                (Intake::Paused { newcomers: false }, Some(Command::Pause))
-            }
-            unchanged => (unchanged, None),
-        };
-        self.intake = next;
-        command
     }
 
     fn held(&self) -> Vec<Held> {
