@@ -32,6 +32,9 @@ impl FromStr for KafkaProperty {
     }
 }
 
+/// After this long without an answer from any broker it knows, a client begins anew.
+const REBOOTSTRAP_AFTER_MS: &str = "5000";
+
 /// A client's configuration: what the service needs, then what the operator
 /// gave, then what the guarantees rest on and nobody may change (`fixed`).
 #[must_use]
@@ -43,6 +46,13 @@ pub fn client_config(
 ) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers.join(","));
+    // A broker that stops tells its clients of a cluster without it. A client
+    // that then knows no broker at all begins anew with those above, by default
+    // only after five minutes (librdkafka CONFIGURATION.md).
+    config.set(
+        "metadata.recovery.rebootstrap.trigger.ms",
+        REBOOTSTRAP_AFTER_MS,
+    );
     for (key, value) in needed {
         config.set(*key, *value);
     }
