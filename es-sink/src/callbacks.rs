@@ -12,9 +12,9 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::engine::Engine;
+use crate::positions::named;
 use crate::status::{LogEnd, StatusBoard};
 
 /// librdkafka's callbacks. They run inside `poll`, on the consumer thread, so
@@ -86,8 +86,7 @@ impl ConsumerContext for Link {
             Rebalance::Assign(list) => {
                 let partitions = named(list);
                 tracing::info!(partitions = %names(&partitions), "assigned");
-                let partitions = partitions.into_iter().map(|at| (at, None)).collect();
-                engine.handle(Input::Assigned(partitions));
+                engine.assign(consumer, list);
             }
             Rebalance::Revoke(list) if consumer.assignment_lost() => {
                 let partitions = named(list);
@@ -112,15 +111,6 @@ impl ConsumerContext for Link {
             }
         }
     }
-}
-
-fn named(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    let elements = list.elements();
-    let named = elements.iter().map(|element| TopicPartition {
-        topic: element.topic().to_owned(),
-        partition: element.partition(),
-    });
-    named.collect()
 }
 
 fn names(partitions: &[TopicPartition]) -> String {

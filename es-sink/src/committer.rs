@@ -7,11 +7,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
-use es_sink_core::assignment::TopicPartition;
-use log_event::offset::NextOffset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaResult;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::reply::Reply;
 
@@ -21,7 +19,7 @@ pub struct CommitOrder {
     /// For the reply.
     pub number: u64,
     /// At least one partition.
-    pub offsets: Vec<(TopicPartition, NextOffset)>,
+    pub offsets: TopicPartitionList,
 }
 
 /// Carries out orders until nobody can give any more.
@@ -46,15 +44,20 @@ pub fn start<C: ConsumerContext + 'static>(
 
 fn commit<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    offsets: &[(TopicPartition, NextOffset)],
+    offsets: &TopicPartitionList,
 ) -> KafkaResult<()> {
     // EO-2: an order may have waited here while its partitions went to somebody
     // else, and a coordinator does not ask who owns what it commits.
     let ours = consumer.assignment()?;
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (at, next) in offsets {
-        if ours.find_partition(&at.topic, at.partition).is_some() {
-            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.0))?;
+    let mut list = TopicPartitionList::with_capacity(offsets.count());
+    for element in offsets.elements() {
+        if ours
+            .find_partition(element.topic(), element.partition())
+            .is_some()
+        {
+            let mut kept = list.add_partition(element.topic(), element.partition());
+            kept.set_offset(element.offset())?;
+            kept.set_metadata(element.metadata());
         }
     }
     if list.count() == 0 {

@@ -107,12 +107,14 @@ pub const PROGRAM: Program = Program {
 };
 
 /// What the guarantees rest on; an operator cannot change these.
-pub const FIXED_CONSUMER_PROPERTIES: [(&str, &str); 4] = [
+pub const FIXED_CONSUMER_PROPERTIES: [(&str, &str); 5] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("enable.partition.eof", "false"),
     // A new group, or one whose offsets expired, reads all there is: the ids make repeats harmless.
     ("auto.offset.reset", "earliest"),
+    // Offsets that a transaction is about to move are waited for (KIP-447).
+    ("isolation.level", "read_committed"),
 ];
 
 /// What the process needs beside the records it holds: code, threads, clients.
@@ -145,6 +147,8 @@ pub struct Config {
     pub manages_template: bool,
     /// For what can never be indexed.
     pub dead_letter_topic: String,
+    /// Of this process alone.
+    pub transactional_id: String,
     /// How long a bulk request may take.
     pub bulk_timeout: Duration,
     /// What librdkafka may fetch ahead, in KiB.
@@ -197,6 +201,7 @@ impl Config {
             settings.reject("bulk-bytes", "two bulk requests do not fit into two fifths of what `memory-limit` leaves beside 24MiB of overhead");
         }
         let millis = |span: Span| span.0.max(Duration::from_millis(1));
+        let group: String = settings.value("group-id");
         let config = Self {
             listen: settings.value("listen"),
             brokers: settings.list("kafka-brokers"),
@@ -205,10 +210,11 @@ impl Config {
             nodes: settings.list("elasticsearch-url"),
             manages_template: !settings.switch("no-template"),
             dead_letter_topic,
+            transactional_id: format!("{group}-{seed:016x}"),
             bulk_timeout: millis(settings.value("bulk-timeout")),
             fetch_ahead_kib: (for_records / 4 / FETCHED_FACTOR) >> 10,
             sink: SinkConfig {
-                group: settings.value("group-id"),
+                group,
                 index_pattern: settings.value::<IndexPattern>("index-pattern"),
                 bulk: BulkLimits {
                     bytes_max: bulk_bytes.bytes(),
@@ -217,7 +223,7 @@ impl Config {
                 },
                 bulk_concurrency,
                 bytes_held_max: ByteSize(for_bulks).bytes(),
-                dead_letters_in_flight_max: 500,
+                letters_per_transaction_max: 500,
                 commit_interval: millis(settings.value("commit-interval")),
                 drain_max: settings.value::<Span>("drain-timeout").0,
                 backoff: Backoff {

@@ -15,7 +15,9 @@ use service::kafka::client_config;
 use crate::callbacks::Link;
 use crate::committer;
 use crate::config::{Config, FIXED_CONSUMER_PROPERTIES};
-use crate::engine::{Ending, Engine, Sleep, Surroundings};
+use crate::dead_letter_topic::DeadLetterTopic;
+use crate::engine::{Ending, Engine, Orders, Sleep, Surroundings};
+use crate::topic_id;
 
 /// Records between two looks at replies and deadlines: rare enough to cost
 /// nothing, often enough for a reply to wait only microseconds.
@@ -29,17 +31,35 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     let shutdown = surroundings.shutdown.clone();
     let board = Arc::clone(&surroundings.board);
     let (replies_to_us, replies) = channel();
-    let (commits, orders) = channel();
-    let engine = Engine::new(
-        config,
-        surroundings,
-        replies_to_us.clone(),
-        replies,
+    let (commits, commit_orders) = channel();
+    let (transactions, transaction_orders) = channel();
+    let (watch, watch_until) = channel();
+    let orders = Orders {
         commits,
-    )?;
+        transactions,
+    };
+    let dead_letters = DeadLetterTopic::new(
+        &config.brokers,
+        &config.dead_letter_topic,
+        &config.kafka_properties,
+        &config.transactional_id,
+    )
+    .context("librdkafka refuses the configuration of the dead-letter producer")?;
+    let engine = Engine::new(config, surroundings, replies_to_us.clone(), replies, orders);
     let consumer = subscribe(config, Link::new(engine, Arc::clone(&board)))?;
-    let committer = committer::start(Arc::clone(&consumer), orders, replies_to_us)
-        .context("starting the committer thread")?;
+    let threads = [
+        committer::start(Arc::clone(&consumer), commit_orders, replies_to_us.clone()),
+        dead_letters.start(
+            Arc::clone(&consumer),
+            transaction_orders,
+            replies_to_us.clone(),
+        ),
+        topic_id::watch(Arc::clone(&consumer), watch_until, replies_to_us),
+    ];
+    let threads: Vec<_> = threads
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .context("starting the threads that wait for the coordinator")?;
     let mut draining = false;
     let ending = loop {
         if shutdown.is_requested() && !draining {
@@ -58,9 +78,13 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
         tracing::warn!("Kafka did not answer the last commit; ending without leaving the group");
         std::process::exit(0);
     }
-    consumer.context().engine().end_commits();
-    if committer.join().is_err() {
-        tracing::warn!("the committer thread panicked");
+    consumer.context().engine().end_orders();
+    drop(watch);
+    for thread in threads {
+        let name = thread.thread().name().unwrap_or_default().to_owned();
+        if thread.join().is_err() {
+            tracing::warn!(name, "a thread panicked");
+        }
     }
     drop(consumer);
     tracing::info!("drained, committed, left the group");
@@ -88,7 +112,9 @@ fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<Ending>> {
                 consumer.context().engine().polled(polled)?;
             }
         }
-        Sleep::AwaitingReplies(longest) => consumer.context().engine().await_reply(longest),
+        Sleep::AwaitingReplies(longest) => {
+            consumer.context().engine().await_reply(consumer, longest);
+        }
     }
     Ok(None)
 }

@@ -1,20 +1,21 @@
 //! The machine with everything that it commands: carries out, brings back.
 //!
 //! In the flow: `consumer`, `callbacks` → **`engine`** ⇄ `es-sink-core` → `bulk`,
-//! `dead_letter_topic`, `committer`. Decides nothing but how to wait.
+//! `positions`, `dead_letter_topic`, `committer`. Decides nothing but how to wait.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::bulk_request::Record;
+use es_sink_core::dead_letter::DeadLetter;
 use es_sink_core::sink::{Command, Input, Sink};
 use log_event::offset::{NextOffset, Offset};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use service::elasticsearch::Nodes;
 use service::shutdown::Shutdown;
 use tokio::runtime::Handle;
@@ -23,9 +24,11 @@ use crate::bulk::BulkSender;
 use crate::callbacks::Link;
 use crate::committer::CommitOrder;
 use crate::config::Config;
-use crate::dead_letter_topic::DeadLetterTopic;
+use crate::dead_letter_topic::Transaction;
 use crate::metrics::Metrics;
+use crate::positions::Incarnations;
 use crate::reply::Reply;
+use crate::starting_point;
 use crate::status::StatusBoard;
 
 /// The longest sleep: a signal is seen within this time.
@@ -67,10 +70,14 @@ pub(crate) enum Ending {
 pub(crate) struct Engine {
     sink: Sink,
     bulks: BulkSender,
-    dead_letters: DeadLetterTopic,
     replies: Receiver<Reply>,
     /// None once the process ends.
-    commits: Option<Sender<CommitOrder>>,
+    orders: Option<Orders>,
+    incarnations: Incarnations,
+    /// Older words on topics say nothing about the present assignment.
+    assigned_at: Instant,
+    /// The coordinator has not said how the last transaction ended.
+    transacting: bool,
     commits_ordered: u64,
     /// The commit that the machine waits for.
     regular_commit: Option<u64>,
@@ -82,6 +89,12 @@ pub(crate) struct Engine {
     published_at: Duration,
     /// Until when the last commit is waited for, once all is drained.
     ending: Option<Duration>,
+}
+
+/// Where what waits for the coordinator is carried out.
+pub(crate) struct Orders {
+    pub(crate) commits: Sender<CommitOrder>,
+    pub(crate) transactions: Sender<Transaction>,
 }
 
 /// The last commit for partitions that are given back.
@@ -107,8 +120,8 @@ impl Engine {
         surroundings: Surroundings,
         replies_to_us: Sender<Reply>,
         replies: Receiver<Reply>,
-        commits: Sender<CommitOrder>,
-    ) -> anyhow::Result<Self> {
+        orders: Orders,
+    ) -> Self {
         let Surroundings {
             nodes,
             runtime,
@@ -118,33 +131,29 @@ impl Engine {
             ..
         } = surroundings;
         metrics.set_limits(config.sink.bytes_held_max);
-        Ok(Self {
+        Self {
             sink: Sink::new(config.sink.clone()),
             bulks: BulkSender::new(
                 nodes,
                 runtime,
                 config.bulk_timeout,
-                replies_to_us.clone(),
+                replies_to_us,
                 Arc::clone(&metrics),
             ),
-            dead_letters: DeadLetterTopic::new(
-                &config.brokers,
-                &config.dead_letter_topic,
-                &config.kafka_properties,
-                replies_to_us,
-            )
-            .context("librdkafka refuses the configuration of the dead-letter producer")?,
             replies,
             board,
             metrics,
             started,
             published_at: Duration::ZERO,
             ending: None,
-            commits: Some(commits),
+            orders: Some(orders),
+            incarnations: Incarnations::default(),
+            assigned_at: started,
+            transacting: false,
             commits_ordered: 0,
             regular_commit: None,
             releasing: None,
-        })
+        }
     }
 
     fn now(&self) -> Duration {
@@ -206,7 +215,7 @@ impl Engine {
     /// Tells when the process may end.
     pub(crate) fn service(&mut self, consumer: &BaseConsumer<Link>) -> (Option<Ending>, Sleep) {
         while let Ok(reply) = self.replies.try_recv() {
-            self.reply(reply);
+            self.reply(consumer, reply);
         }
         let now = self.now();
         while let Some(command) = self.sink.poll_command(now) {
@@ -218,6 +227,9 @@ impl Engine {
 
     fn end(&mut self, now: Duration) -> Option<Ending> {
         let until = self.ending?;
+        if self.transacting {
+            return (now >= until).then_some(Ending::NoAnswer);
+        }
         let Some(last) = &mut self.releasing else {
             return Some(Ending::Answered);
         };
@@ -254,14 +266,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn await_reply(&mut self, longest: Duration) {
+    pub(crate) fn await_reply(&mut self, consumer: &BaseConsumer<Link>, longest: Duration) {
         match self.replies.recv_timeout(longest) {
-            Ok(reply) => self.reply(reply),
+            Ok(reply) => self.reply(consumer, reply),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
 
-    fn reply(&mut self, reply: Reply) {
+    fn reply(&mut self, consumer: &BaseConsumer<Link>, reply: Reply) {
         match reply {
             Reply::Bulk { bulk, reply } => {
                 let reply = reply
@@ -288,17 +300,31 @@ impl Engine {
                     self.handle(Input::CommitReply(result));
                 }
             }
-            Reply::DeadLetter { id, result } => self.handle(Input::DeadLetterReply { id, result }),
+            Reply::Transaction(result) => {
+                self.transacting = false;
+                if let Err(error) = &result {
+                    tracing::warn!(
+                        error,
+                        "dead letters are not published; they are tried again"
+                    );
+                }
+                self.handle(Input::TransactionReply(result));
+            }
+            Reply::TopicIds { asked_at, ids } if asked_at > self.assigned_at => {
+                let restarted = starting_point::follow(consumer, &ids, &mut self.incarnations);
+                self.handle(Input::LogRestarted(restarted));
+            }
+            Reply::TopicIds { .. } => {}
         }
     }
 
     fn carry_out(&mut self, consumer: &BaseConsumer<Link>, command: Command) {
         match command {
             Command::SendBulk { bulk, body } => self.bulks.send(bulk, body),
-            Command::SendDeadLetter { id, letter } => self.dead_letters.send(id, &letter),
+            Command::Transact { letters, offsets } => self.transact(consumer, letters, &offsets),
             Command::Commit(offsets) => {
                 self.regular_commit = Some(self.commits_ordered + 1);
-                self.commit(offsets);
+                self.commit(&offsets);
             }
             Command::Pause => {
                 tracing::info!("reading pauses: as much is held as may be");
@@ -321,27 +347,55 @@ impl Engine {
         }
     }
 
-    fn commit(&mut self, offsets: Vec<(TopicPartition, NextOffset)>) {
+    fn commit(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
         self.commits_ordered += 1;
-        let order = CommitOrder {
-            number: self.commits_ordered,
-            offsets,
-        };
-        if self
-            .commits
-            .as_ref()
-            .is_none_or(|commits| commits.send(order).is_err())
-        {
-            self.handle(Input::CommitReply(Err(
-                "the committer thread is gone".to_owned()
-            )));
+        let number = self.commits_ordered;
+        let ordered = self
+            .incarnations
+            .committable(offsets)
+            .map_err(|error| error.to_string());
+        let ordered = ordered.and_then(|offsets| match &self.orders {
+            Some(orders) => orders
+                .commits
+                .send(CommitOrder { number, offsets })
+                .map_err(|_| "the committer thread is gone".to_owned()),
+            None => Err("the process ends".to_owned()),
+        });
+        if let Err(why) = ordered {
+            self.handle(Input::CommitReply(Err(why)));
+        }
+    }
+
+    fn transact(
+        &mut self,
+        consumer: &BaseConsumer<Link>,
+        letters: Vec<DeadLetter>,
+        offsets: &[(TopicPartition, NextOffset)],
+    ) {
+        let offsets = self
+            .incarnations
+            .committable(offsets)
+            .map_err(|error| error.to_string());
+        let ordered = offsets.and_then(|offsets| {
+            let gone = || "the process ends".to_owned();
+            let transaction = Transaction {
+                letters,
+                offsets,
+                member: consumer.group_metadata().ok_or_else(gone)?,
+            };
+            let orders = self.orders.as_ref().ok_or_else(gone)?;
+            orders.transactions.send(transaction).map_err(|_| gone())
+        });
+        match ordered {
+            Ok(()) => self.transacting = true,
+            Err(why) => self.handle(Input::TransactionReply(Err(why))),
         }
     }
 
     fn commit_last(&mut self, offsets: Vec<(TopicPartition, NextOffset)>) {
         self.releasing = None;
         if !offsets.is_empty() {
-            self.commit(offsets.clone());
+            self.commit(&offsets);
             self.releasing = Some(LastCommit {
                 number: self.commits_ordered,
                 offsets,
@@ -357,8 +411,16 @@ impl Engine {
         }
     }
 
-    pub(crate) fn end_commits(&mut self) {
-        self.commits = None;
+    pub(crate) fn end_orders(&mut self) {
+        self.orders = None;
+    }
+
+    /// Within a rebalance: learns where reading of new partitions starts, and
+    /// makes `assigned` say so.
+    pub(crate) fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
+        let committed = starting_point::choose(consumer, assigned, &mut self.incarnations);
+        self.handle(Input::Assigned(committed));
+        self.assigned_at = Instant::now();
     }
 
     /// Within a rebalance: everything goes on but reading, until the partitions
@@ -383,7 +445,7 @@ impl Engine {
                 return;
             }
             let wait = self.sink.next_deadline(now).saturating_sub(now);
-            self.await_reply(wait.clamp(Duration::from_millis(1), SLEEP_MAX));
+            self.await_reply(consumer, wait.clamp(Duration::from_millis(1), SLEEP_MAX));
         }
     }
 
@@ -414,7 +476,7 @@ impl Engine {
     }
 }
 
-fn log_error<T>(what: &str, result: KafkaResult<T>) {
+pub(crate) fn log_error<T>(what: &str, result: KafkaResult<T>) {
     if let Err(error) = result {
         tracing::warn!(%error, "{what} failed");
     }

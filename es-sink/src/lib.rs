@@ -8,11 +8,12 @@
 //!    librdkafka has to say.
 //! 4. [`engine`]: gives each record to the pure machine in `es-sink-core` and
 //!    does what that commands.
-//! 5. [`reply`]: what comes back to it from the three that follow.
+//! 5. [`reply`]: what comes back to it from those that follow.
 //! 6. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
-//! 7. [`dead_letter_topic`]: keeps what can never be indexed.
-//! 8. [`committer`]: tells Kafka how far all of this has come.
-//! 9. [`status`] and [`metrics`]: what people and alerts see of all this.
+//! 7. [`topic_id`], `positions` and `starting_point`: which topic an offset counts in.
+//! 8. `dead_letter_topic`: keeps what can never be indexed.
+//! 9. [`committer`]: tells Kafka how far all of this has come.
+//! 10. [`status`] and [`metrics`]: what people and alerts see of all this.
 
 pub mod config;
 pub mod template;
@@ -21,7 +22,10 @@ mod callbacks;
 pub mod engine;
 pub mod reply;
 pub mod bulk;
-pub mod dead_letter_topic;
+pub mod topic_id;
+mod positions;
+mod starting_point;
+mod dead_letter_topic;
 pub mod committer;
 pub mod status;
 pub mod metrics;

@@ -1,8 +1,9 @@
 //! Wires es-sink together: settings, HTTP, template, consumer thread.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Json;
@@ -137,8 +138,5 @@ async fn install(template: &Template, nodes: &Nodes, board: &StatusBoard) -> any
 
 /// Differs between processes that start together; only spreads their retries.
 fn seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_nanos());
-    u64::from(std::process::id()) ^ u64::try_from(now & u128::from(u64::MAX)).unwrap_or(0)
+    RandomState::new().build_hasher().finish()
 }

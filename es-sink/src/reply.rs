@@ -1,9 +1,14 @@
 //! What comes back to the consumer thread from elsewhere.
 //!
-//! In the flow: `bulk`, `dead_letter_topic`, `committer` → **`reply`** → `engine`.
+//! In the flow: `bulk`, `dead_letter_topic`, `committer`, `topic_id` → **`reply`** → `engine`.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
-use es_sink_core::sink::{BulkId, DeadLetterId};
+use es_sink_core::sink::BulkId;
+
+use crate::topic_id::TopicId;
 
 /// What comes back to the consumer thread from elsewhere.
 #[derive(Debug)]
@@ -22,11 +27,13 @@ pub enum Reply {
         /// Why not.
         result: Result<(), String>,
     },
-    /// A dead letter's delivery.
-    DeadLetter {
-        /// Which one.
-        id: DeadLetterId,
-        /// Why not.
-        result: Result<(), String>,
+    /// The transaction is committed, or why not.
+    Transaction(Result<(), String>),
+    /// The brokers' word on the topics that are assigned.
+    TopicIds {
+        /// When the brokers were asked.
+        asked_at: Instant,
+        /// By name.
+        ids: BTreeMap<String, TopicId>,
     },
 }

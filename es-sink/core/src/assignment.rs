@@ -4,11 +4,13 @@
 //! A partition that comes back is a new assignment: replies that belong to the
 //! old one find no tracker and so reach no commit.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use log_event::offset::{NextOffset, Offset};
 
-use crate::offset_tracker::{InFlight, OffsetTracker};
+use crate::dead_letter::RejectedRecord;
+use crate::offset_tracker::{InFlight, OffsetTracker, Passage};
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +47,17 @@ pub struct Assignment {
     pub committed: Option<NextOffset>,
     /// What the commit in flight says, if it names this partition.
     pub committing: Option<NextOffset>,
+    /// What the transaction in flight passes, if it holds dead letters of this partition.
+    pub passing: Option<Passage>,
+    /// A transaction with its dead letters failed: they go alone, one at a time,
+    /// so that one that can never be sent stops no other partition.
+    pub suspect: bool,
+    /// Rises with each transaction that holds dead letters of this partition.
+    pub last_try: u64,
     /// It is to be given back: no more records are taken.
     pub draining: bool,
+    /// Records that wait for a commit to pass them, in the order of receipt.
+    rejected: BTreeMap<InFlight, RejectedRecord>,
     epoch: u32,
 }
 
@@ -55,14 +66,58 @@ impl Assignment {
     #[must_use]
     pub fn commit_due(&self) -> Option<NextOffset> {
         let safe = self.tracker.safe_next_offset()?;
+        self.says_something_new(safe).then_some(safe)
+    }
+
+    /// How far a commit may go that takes the oldest dead letters with it, at
+    /// most `letters_max` of them and about `bytes_max` bytes, but always one.
+    /// `None` if there are none that it could pass.
+    #[must_use]
+    pub fn passage(&self, letters_max: usize, bytes_max: usize) -> Option<Passage> {
+        let (oldest, _) = self.rejected.first_key_value()?;
+        let mut n_bytes = 0;
+        let letters = self.rejected.values().take(letters_max);
+        let fitting = letters.take_while(|rejected| {
+            let fits = n_bytes < bytes_max;
+            n_bytes += rejected.n_bytes();
+            fits
+        });
+        let passage = self.tracker.passage(fitting.count())?;
+        if let Some(next) = passage.next {
+            self.says_something_new(next);
+        }
+        passage.passes(oldest).then_some(passage)
+    }
+
+    /// The rejected records that a commit passes, with their offsets.
+    pub fn passed(&self, passage: Passage) -> impl Iterator<Item = (Offset, &RejectedRecord)> {
+        let passed = self.rejected.iter();
+        let passed = passed.take_while(move |(record, _)| passage.passes(record));
+        passed.map(|(record, rejected)| (self.tracker.offset(record), rejected))
+    }
+
+    /// How many records wait for a commit to pass them.
+    #[must_use]
+    pub fn n_rejected(&self) -> usize {
+        self.rejected.len()
+    }
+
+    fn says_something_new(&self, next: NextOffset) -> bool {
         if let Some(committed) = self.committed {
             assert!(
-                committed <= safe,
-                "EO-2: {} would go back from {committed} to {safe}",
+                committed <= next,
+                "EO-2: {} would go back from {committed} to {next}",
                 self.at
             );
         }
-        (self.committed != Some(safe)).then_some(safe)
+        self.committed != Some(next)
+    }
+
+    /// Another log begins where the old one stood.
+    pub fn restart(&mut self) {
+        self.committed = None;
+        self.committing = None;
+        self.tracker.restart();
     }
 
     /// Takes note of a record.
@@ -86,6 +141,9 @@ pub struct Assignments {
     epochs: u32,
     /// Records that the trackers remember.
     n_remembered: usize,
+    /// Rejected records, and the bytes that they hold.
+    n_rejected: usize,
+    rejected_bytes: usize,
     /// The slot of the record before: records come in runs of one partition.
     last: usize,
 }
@@ -100,7 +158,11 @@ impl Assignments {
             tracker: OffsetTracker::new(),
             committed,
             committing: None,
+            passing: None,
+            suspect: false,
+            last_try: 0,
             draining: false,
+            rejected: BTreeMap::new(),
             epoch: self.epochs,
             at,
         };
@@ -118,6 +180,9 @@ impl Assignments {
             .find(|slot| slot.as_ref().is_some_and(|a| a.at == *at));
         let ended = slot.and_then(Option::take)?;
         self.n_remembered -= ended.tracker.n_remembered();
+        self.n_rejected -= ended.rejected.len();
+        let dropped = ended.rejected.values().map(RejectedRecord::n_bytes);
+        self.rejected_bytes -= dropped.sum::<usize>();
         Some(ended)
     }
 
@@ -161,32 +226,67 @@ impl Assignments {
         (assignment.epoch == ticket.epoch).then_some(assignment)
     }
 
-    /// Where the record of a ticket stands, unless its assignment has ended.
-    #[must_use]
-    pub fn place(&self, ticket: &Ticket) -> Option<(&TopicPartition, Offset)> {
+    #[cfg(test)]
+    pub(crate) fn offset_of(&self, ticket: &Ticket) -> Option<Offset> {
         let assignment = self.of(ticket)?;
-        Some((&assignment.at, assignment.tracker.offset(&ticket.record)))
+        Some(assignment.tracker.offset(&ticket.record))
     }
 
-    /// The record is settled. Without effect if its assignment has ended: then
+    /// The record is indexed. Without effect if its assignment has ended: then
     /// the next owner settles it again, to the same document (EO-3).
     pub fn resolve(&mut self, ticket: Ticket) {
-        let assignment = self
-            .slots
-            .get_mut(ticket.slot as usize)
-            .and_then(Option::as_mut);
-        if let Some(assignment) = assignment.filter(|assignment| assignment.epoch == ticket.epoch) {
+        if let Some(assignment) = of_mut(&mut self.slots, &ticket) {
             let before = assignment.tracker.n_remembered();
             assignment.tracker.resolve(ticket.record);
             self.n_remembered -= before - assignment.tracker.n_remembered();
         }
     }
 
-    /// What the trackers hold in memory, about: behind one record that is held,
-    /// all that are resolved after it are remembered.
+    /// The record can never be indexed. Without effect if its assignment has
+    /// ended: then the next owner rejects it again.
+    pub fn reject(&mut self, ticket: Ticket, rejected: RejectedRecord) {
+        if let Some(assignment) = of_mut(&mut self.slots, &ticket) {
+            self.n_rejected += 1;
+            self.rejected_bytes += rejected.n_bytes();
+            assignment.tracker.reject(&ticket.record);
+            assignment.rejected.insert(ticket.record, rejected);
+        }
+    }
+
+    /// The transaction in flight was committed: the records that it passes are
+    /// resolved by their dead letters, each of which is told to `each`.
+    pub fn passed(&mut self, mut each: impl FnMut(&RejectedRecord)) {
+        for assignment in self.slots.iter_mut().flatten() {
+            let Some(passage) = assignment.passing.take() else {
+                continue;
+            };
+            assignment.suspect = false;
+            let before = assignment.tracker.n_remembered();
+            while let Some(oldest) = assignment.rejected.first_entry() {
+                if !passage.passes(oldest.key()) {
+                    break;
+                }
+                let (record, rejected) = oldest.remove_entry();
+                self.n_rejected -= 1;
+                self.rejected_bytes -= rejected.n_bytes();
+                assignment.tracker.resolve(record);
+                each(&rejected);
+            }
+            self.n_remembered -= before - assignment.tracker.n_remembered();
+        }
+    }
+
+    /// How many records wait for a commit to pass them.
+    #[must_use]
+    pub fn n_rejected(&self) -> usize {
+        self.n_rejected
+    }
+
+    /// What is held in memory, about: rejected records, and behind one record
+    /// that is held, the trackers remember all that are resolved after it.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        self.n_remembered * OffsetTracker::BYTES_PER_RECORD
+        self.rejected_bytes + self.n_remembered * OffsetTracker::BYTES_PER_RECORD
     }
 
     fn slot_of(&mut self, topic: &str, partition: i32) -> Option<usize> {
@@ -201,9 +301,17 @@ impl Assignments {
     }
 }
 
+/// The assignment that a ticket belongs to, unless it has ended.
+fn of_mut<'a>(slots: &'a mut [Option<Assignment>], ticket: &Ticket) -> Option<&'a mut Assignment> {
+    let assignment = slots.get_mut(ticket.slot as usize)?.as_mut()?;
+    (assignment.epoch == ticket.epoch).then_some(assignment)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk_request::RecordParts;
+    use crate::dead_letter::Rejection;
 
     fn at(partition: i32) -> TopicPartition {
         TopicPartition {
@@ -239,11 +347,10 @@ mod tests {
         assignments.add(at(0), Some(NextOffset(5)));
         let again = track(&mut assignments, 0, 5);
         assert!(assignments.of(&late).is_none());
-        assert!(assignments.place(&late).is_none());
         assignments.resolve(late);
         assignments.resolve(other_late);
         assert_eq!(due(&mut assignments, 0), None, "5 is not resolved");
-        assert_eq!(assignments.place(&again), Some((&at(0), Offset(5))));
+        assert_eq!(assignments.offset_of(&again), Some(Offset(5)));
         assignments.resolve(again);
         assert_eq!(due(&mut assignments, 0), Some(6));
     }
@@ -323,6 +430,54 @@ mod tests {
         let _in_flight = track(&mut assignments, 0, 90);
         assert_eq!(assignments.get_mut(&at(0)).unwrap().committing, None);
         assert_eq!(due(&mut assignments, 0), Some(90));
+    }
+
+    fn rejected(value: &[u8]) -> RejectedRecord {
+        RejectedRecord {
+            parts: RecordParts {
+                key: None,
+                value: Some(value.to_vec()),
+                headers: Vec::new(),
+                timestamp_ms: None,
+            },
+            rejection: Rejection {
+                kind: "k".to_owned(),
+                reason: "r".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn rejected_records_are_counted_until_they_are_passed_or_their_assignment_ends() {
+        let mut assignments = assigned(&[(0, None), (1, None)]);
+        for partition in [0, 0, 1] {
+            let offset = assignments.n_rejected() as i64;
+            let ticket = track(&mut assignments, partition, offset);
+            assignments.reject(ticket, rejected(b"x"));
+        }
+        let first = assignments.get_mut(&at(0)).unwrap();
+        first.passing = first.passage(1, usize::MAX);
+        let mut n_passed = 0;
+        assignments.passed(|_| n_passed += 1);
+        assert_eq!((n_passed, assignments.n_rejected()), (1, 2));
+        assert_eq!(due(&mut assignments, 0), Some(1));
+        assignments.remove(&at(0));
+        assignments.remove(&at(1));
+        assert_eq!((assignments.n_rejected(), assignments.n_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_transaction_is_bounded_in_bytes_and_holds_one_dead_letter_at_least() {
+        let mut assignments = assigned(&[(0, None)]);
+        for offset in 0..3 {
+            let ticket = track(&mut assignments, 0, offset);
+            assignments.reject(ticket, rejected(&[b'x'; 1_000]));
+        }
+        let own = assignments.get_mut(&at(0)).unwrap();
+        let next = |bytes_max| own.passage(10, bytes_max).and_then(|passage| passage.next);
+        assert_eq!(next(1), Some(NextOffset(1)));
+        assert_eq!(next(1_500), Some(NextOffset(2)));
+        assert_eq!(next(100_000), Some(NextOffset(3)));
     }
 
     #[test]

@@ -19,6 +19,23 @@ pub struct Rejection {
     pub reason: String,
 }
 
+/// A record that can never be indexed, kept until a commit passes it.
+#[derive(Debug)]
+pub struct RejectedRecord {
+    /// The original.
+    pub parts: RecordParts,
+    /// Why.
+    pub rejection: Rejection,
+}
+
+impl RejectedRecord {
+    /// About how many bytes it holds.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        self.parts.n_bytes() + self.rejection.kind.len() + self.rejection.reason.len()
+    }
+}
+
 /// A record for the dead-letter topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {

@@ -25,7 +25,33 @@ pub struct OffsetTracker {
 #[derive(Debug)]
 struct Entry {
     offset: Offset,
-    resolved: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    InFlight,
+    /// Its dead letter waits for a commit to pass it.
+    Rejected,
+    Resolved,
+}
+
+/// A commit that passes rejected records, and so must publish their dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// What is to be committed; `None` if the records passed belong to a log
+    /// that is gone, and nothing was read of the new one.
+    pub next: Option<NextOffset>,
+    /// The first record that is not passed, in the order of receipt.
+    before: u64,
+}
+
+impl Passage {
+    /// Whether the commit passes the record.
+    #[must_use]
+    pub fn passes(&self, record: &InFlight) -> bool {
+        record.number < self.before
+    }
 }
 
 /// So much room is always kept.
@@ -34,7 +60,7 @@ const KEPT_CAPACITY: usize = 4096;
 /// A record that is tracked and not resolved. It can be resolved once only:
 /// the token is consumed by [`OffsetTracker::resolve`]. A token that is lost
 /// holds commits back; it can never let one pass.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub struct InFlight {
     number: u64,
@@ -62,12 +88,28 @@ impl OffsetTracker {
         self.next = Some(offset.next());
         self.entries.push_back(Entry {
             offset,
-            resolved: false,
+            state: State::InFlight,
         });
         self.in_flight += 1;
         InFlight {
             number: self.front + self.entries.len() as u64 - 1,
         }
+    }
+
+    /// The topic was created again: what comes next is the start of another log,
+    /// and nothing is safe to commit until what came before is resolved.
+    pub fn restart(&mut self) {
+        self.outdated = self.entries.len();
+        self.next = None;
+    }
+
+    /// The record can never be indexed: a commit may pass it together with its
+    /// dead letter (see [`OffsetTracker::passage`]), and not alone.
+    ///
+    /// # Panics
+    /// If the token is not of this tracker.
+    pub fn reject(&mut self, record: &InFlight) {
+        self.entry_mut(record).state = State::Rejected;
     }
 
     /// The record is indexed or dead-lettered: it needs nothing more.
@@ -78,13 +120,13 @@ impl OffsetTracker {
     pub fn resolve(&mut self, record: InFlight) {
         let entry = self.entry_mut(&record);
         assert!(
-            !entry.resolved,
+            entry.state != State::Resolved,
             "EO-1: offset {} is resolved twice",
             entry.offset
         );
-        entry.resolved = true;
+        entry.state = State::Resolved;
         self.in_flight -= 1;
-        while self.entries.front().is_some_and(|entry| entry.resolved) {
+        while self.is_front_resolved() {
             self.entries.pop_front();
             self.front += 1;
             self.outdated = self.outdated.saturating_sub(1);
@@ -113,6 +155,30 @@ impl OffsetTracker {
             Some(oldest) => Some(oldest.offset.into()),
             None => self.next,
         }
+    }
+
+    /// How far a commit may go if it takes dead letters with it: at most
+    /// `letters_max` of them, but all that belong to a log that is gone. `None`
+    /// while a record of such a log is neither resolved nor rejected.
+    #[must_use]
+    pub fn passage(&self, letters_max: usize) -> Option<Passage> {
+        let mut n_letters = 0;
+        let mut passed = 0;
+        for entry in &self.entries {
+            match entry.state {
+                State::Resolved => {}
+                State::Rejected if n_letters < letters_max || passed < self.outdated => {
+                    n_letters += 1;
+                }
+                State::Rejected | State::InFlight => break,
+            }
+            passed += 1;
+        }
+        let first_left = self.entries.get(passed);
+        (passed >= self.outdated).then(|| Passage {
+            next: first_left.map_or(self.next, |entry| Some(entry.offset.into())),
+            before: self.front + passed as u64,
+        })
     }
 
     /// Where reading goes on: one past the last record tracked.
@@ -144,6 +210,11 @@ impl OffsetTracker {
             .and_then(|index| usize::try_from(index).ok())
             .filter(|index| *index < self.entries.len())
             .expect("EO-1: a record is resolved by the tracker that tracks it")
+    }
+
+    fn is_front_resolved(&self) -> bool {
+        let front = self.entries.front();
+        front.is_some_and(|entry| entry.state == State::Resolved)
     }
 
     fn entry_mut(&mut self, record: &InFlight) -> &mut Entry {
@@ -209,6 +280,57 @@ mod tests {
         assert_eq!(tracker.safe_next_offset(), Some(NextOffset(3)));
         tracker.resolve(new);
         assert_eq!(tracker.safe_next_offset(), Some(NextOffset(4)));
+    }
+
+    #[test]
+    fn a_rejected_record_is_passed_only_with_its_dead_letter() {
+        let mut tracker = OffsetTracker::new();
+        let records = track_all(&mut tracker, &[5, 6, 7, 8]);
+        let [a, b, c, d] = <[InFlight; 4]>::try_from(records).unwrap();
+        tracker.reject(&b);
+        tracker.reject(&c);
+        let passage = tracker.passage(10).unwrap();
+        assert_eq!(passage.next, Some(NextOffset(5)));
+        assert!(!passage.passes(&b));
+        tracker.resolve(a);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(6)));
+        let one = tracker.passage(1).unwrap();
+        assert_eq!(
+            (one.next, one.passes(&b), one.passes(&c)),
+            (Some(NextOffset(7)), true, false)
+        );
+        let both = tracker.passage(2).unwrap();
+        assert_eq!(
+            (both.next, both.passes(&c), both.passes(&d)),
+            (Some(NextOffset(8)), true, false)
+        );
+        tracker.resolve(d);
+        assert_eq!(tracker.passage(2).unwrap().next, Some(NextOffset(9)));
+        tracker.resolve(b);
+        tracker.resolve(c);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(9)));
+    }
+
+    #[test]
+    fn dead_letters_of_a_log_that_is_gone_go_together_and_need_no_offset() {
+        let mut tracker = OffsetTracker::new();
+        let records = track_all(&mut tracker, &[100, 101, 102]);
+        let [a, b, c] = <[InFlight; 3]>::try_from(records).unwrap();
+        tracker.restart();
+        tracker.reject(&a);
+        tracker.reject(&b);
+        assert_eq!(tracker.passage(1), None);
+        tracker.resolve(c);
+        let passage = tracker.passage(1).unwrap();
+        assert_eq!((passage.next, passage.passes(&b)), (None, true));
+        let new = tracker.track(Offset(0));
+        assert_eq!(tracker.passage(1).unwrap().next, Some(NextOffset(0)));
+        assert_eq!(tracker.safe_next_offset(), None);
+        tracker.resolve(a);
+        tracker.resolve(b);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(0)));
+        tracker.resolve(new);
+        assert_eq!(tracker.safe_next_offset(), Some(NextOffset(1)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use log_event::document::{Coordinates, IndexPattern, UtcDay, document_id, index_
 use log_event::offset::{NextOffset, Offset};
 use log_event::record::RecordHeaders;
 
-use crate::assignment::{Assignments, Ticket, TopicPartition};
+use crate::assignment::{Assignments, TopicPartition};
 use crate::batcher::{Batcher, BulkLimits};
 use crate::bulk_request::{Record, RecordParts, SealedRequest, Unframeable, framed};
 use crate::bulk_response::HoldCause;
@@ -40,8 +40,8 @@ pub struct SinkConfig {
     pub bulk_concurrency: usize,
     /// Beyond this many bytes held no more records are taken.
     pub bytes_held_max: usize,
-    /// Dead letters on their way at once.
-    pub dead_letters_in_flight_max: usize,
+    /// Dead letters of one transaction.
+    pub letters_per_transaction_max: usize,
     /// The pace of commits.
     pub commit_interval: Duration,
     /// How long a partition that is to be given back may wait for its records in flight.
@@ -52,16 +52,9 @@ pub struct SinkConfig {
     pub seed: u64,
 }
 
-/// No commit is waited for longer: librdkafka answers or has given up by then.
-const COMMIT_REPLY_MAX: Duration = Duration::from_secs(60);
-
 /// A bulk request on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BulkId(pub u64);
-
-/// A dead letter on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeadLetterId(pub u64);
 
 /// What happened outside. Records have a method of their own.
 #[derive(Clone, Debug)]
@@ -72,6 +65,9 @@ pub enum Input<'a> {
     Revoked(Vec<TopicPartition>),
     /// Partitions are gone: somebody else may own them already.
     Lost(Vec<TopicPartition>),
+    /// The topic was created again: reading goes on at the beginning of its new
+    /// log. What was read of the old one stays to be settled.
+    LogRestarted(Vec<TopicPartition>),
     /// A bulk request was answered, or will not be.
     BulkReply {
         /// Which one.
@@ -79,13 +75,8 @@ pub enum Input<'a> {
         /// The status and the body, or why there are none.
         reply: Result<(u16, &'a [u8]), String>,
     },
-    /// A dead letter was acknowledged, or not.
-    DeadLetterReply {
-        /// Which one.
-        id: DeadLetterId,
-        /// Why not.
-        result: Result<(), String>,
-    },
+    /// The transaction was committed as a whole, or not at all.
+    TransactionReply(Result<(), String>),
     /// The commit was confirmed, or not.
     CommitReply(Result<(), String>),
     /// Finish what is in flight and end.
@@ -102,12 +93,13 @@ pub enum Command {
         /// The body.
         body: Bytes,
     },
-    /// Produce to the dead-letter topic.
-    SendDeadLetter {
-        /// For the reply.
-        id: DeadLetterId,
-        /// The record.
-        letter: DeadLetter,
+    /// In one Kafka transaction: produce to the dead-letter topic, and commit
+    /// the offsets that pass the originals.
+    Transact {
+        /// The dead letters.
+        letters: Vec<DeadLetter>,
+        /// The offsets.
+        offsets: Vec<(TopicPartition, NextOffset)>,
     },
     /// Commit, without waiting.
     Commit(Vec<(TopicPartition, NextOffset)>),
@@ -131,10 +123,9 @@ pub struct Sink {
     /// Sealed requests, in the order in which they go.
     waiting: VecDeque<Pending>,
     in_flight: BTreeMap<BulkId, Pending>,
-    letters_waiting: VecDeque<Letter>,
-    letters_in_flight: BTreeMap<DeadLetterId, Letter>,
     /// The pace of requests after one that failed as a whole.
     pace: Pace,
+    /// The pace of transactions after one that failed.
     letter_pace: Pace,
     commit: CommitState,
     /// Until when partitions that are to be given back may drain.
@@ -142,7 +133,7 @@ pub struct Sink {
     shutdown: Shutdown,
     intake: Intake,
     last_number: u64,
-    /// Bytes of requests and dead letters, without the request being built.
+    /// Bytes of requests, without the request being built.
     bytes_held: usize,
     index_name: Option<(UtcDay, String)>,
     indexed_timestamps: Vec<(i64, u32)>,
@@ -162,21 +153,17 @@ struct Pending {
     held: Option<Held>,
 }
 
-/// A dead letter in the making: it is written out as it is sent, because its
-/// headers are larger than most records.
-#[derive(Debug)]
-struct Letter {
-    parts: RecordParts,
-    rejection: Rejection,
-    ticket: Ticket,
-    n_bytes: usize,
-}
-
 #[derive(Debug, Default)]
 struct CommitState {
-    /// Since when one is on its way.
-    in_flight: Option<Duration>,
+    /// One at a time: two could arrive in the other order (EO-2).
+    in_flight: Option<InFlightCommit>,
     next_at: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InFlightCommit {
+    Plain,
+    Transaction,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,8 +182,6 @@ impl Sink {
             batcher: Batcher::new(config.bulk),
             waiting: VecDeque::new(),
             in_flight: BTreeMap::new(),
-            letters_waiting: VecDeque::new(),
-            letters_in_flight: BTreeMap::new(),
             pace: Pace::default(),
             letter_pace: Pace::default(),
             commit: CommitState::default(),
@@ -232,7 +217,7 @@ impl Sink {
         let value = match framed(record.value) {
             Ok(value) => value,
             Err(fault) => {
-                self.dead_letter(ticket, RecordParts::of(record), unframeable(fault));
+                self.reject(ticket, RecordParts::of(record), unframeable(fault));
                 return;
             }
         };
@@ -286,9 +271,16 @@ impl Sink {
                     self.assignments.remove(at);
                 }
             }
+            Input::LogRestarted(partitions) => {
+                for at in &partitions {
+                    if let Some(assignment) = self.assignments.get_mut(at) {
+                        assignment.restart();
+                    }
+                }
+            }
             Input::BulkReply { bulk, reply } => self.bulk_reply(now, bulk, reply),
-            Input::DeadLetterReply { id, result } => self.dead_letter_reply(now, id, result),
-            Input::CommitReply(result) => self.commit_reply(now, result),
+            Input::TransactionReply(result) => self.transaction_reply(now, result),
+            Input::CommitReply(result) => self.commit_reply(now, &result),
             Input::Shutdown => {
                 if self.shutdown == Shutdown::No {
                     self.shutdown = Shutdown::Draining;
@@ -304,9 +296,9 @@ impl Sink {
     /// The next thing to do, if there is any. Poll until `None` after every input.
     #[must_use]
     pub fn poll_command(&mut self, now: Duration) -> Option<Command> {
-        self.poll_dead_letter(now)
-            .or_else(|| self.poll_bulk(now))
+        self.poll_bulk(now)
             .or_else(|| self.poll_release(now))
+            .or_else(|| self.poll_transaction(now))
             .or_else(|| self.poll_commit(now))
             .or_else(|| self.poll_intake(now))
     }
@@ -324,7 +316,7 @@ impl Sink {
             Intake::Full { since } => Some(since + PAUSE_AFTER),
             Intake::Open | Intake::Paused { .. } => None,
         };
-        let letters = (!self.letters_waiting.is_empty()).then_some(self.letter_pace.resume_at);
+        let letters = (self.assignments.n_rejected() > 0).then_some(self.letter_pace.resume_at);
         waiting
             .chain(letters)
             .chain(due_at)
@@ -347,7 +339,7 @@ impl Sink {
     /// Whether a reply is on its way that something waits for.
     #[must_use]
     pub fn awaits_replies(&self) -> bool {
-        !self.in_flight.is_empty() || !self.letters_in_flight.is_empty()
+        !self.in_flight.is_empty() || self.commit.in_flight.is_some()
     }
 
     /// Whether reading was paused by a command.
@@ -382,7 +374,7 @@ impl Sink {
             bulks_in_flight: self.in_flight.len(),
             bulk_bytes_in_flight: self.in_flight.values().map(|pending| pending.n_bytes).sum(),
             bulks_waiting: self.waiting.len(),
-            dead_letters_waiting: self.letters_waiting.len() + self.letters_in_flight.len(),
+            dead_letters_waiting: self.assignments.n_rejected(),
             bytes_held: self.n_bytes(),
             paused: matches!(self.intake, Intake::Paused { .. }),
             held: self.held(),
@@ -411,9 +403,10 @@ impl Sink {
     fn held(&self) -> Vec<Held> {
         let mut by_cause: BTreeMap<HoldCause, Held> = BTreeMap::new();
         let pending = self.waiting.iter().chain(self.in_flight.values());
+        let suspects = self.assignments.iter().any(|own| own.suspect);
         let marks = pending
             .filter_map(|pending| pending.held.as_ref())
-            .chain(self.letter_pace.held.as_ref());
+            .chain(self.letter_pace.held.as_ref().filter(|_| suspects));
         for mark in marks {
             by_cause
                 .entry(mark.cause)

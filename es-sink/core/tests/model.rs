@@ -17,73 +17,125 @@ enum Step {
     Track { gap: i64 },
     /// The log goes back so far.
     GoBack { by: i64 },
-    /// One of the records in flight.
+    /// The topic is created again.
+    Restart,
+    /// One of the unresolved records.
     Resolve { which: prop::sample::Index },
+    /// The same, and its dead letter waits.
+    Reject { which: prop::sample::Index },
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let which = || any::<prop::sample::Index>();
     prop_oneof![
         8 => prop_oneof![9 => Just(1_i64), 1 => 1_i64..50].prop_map(|gap| Step::Track { gap }),
         1 => (0_i64..20).prop_map(|by| Step::GoBack { by }),
-        8 => any::<prop::sample::Index>().prop_map(|which| Step::Resolve { which }),
+        1 => Just(Step::Restart),
+        8 => which().prop_map(|which| Step::Resolve { which }),
+        4 => which().prop_map(|which| Step::Reject { which }),
     ]
 }
 
-/// All records ever tracked, and the safe offset by its definition.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    InFlight,
+    Rejected,
+    Resolved,
+}
+
+/// All records ever tracked, and what is safe by its definition.
 #[derive(Default)]
 struct NaiveTracker {
-    records: Vec<(i64, bool)>,
-    /// Where the log went back last.
+    records: Vec<(i64, Fate)>,
+    /// Where the log went back, or began anew, last.
     went_back_at: usize,
+    /// Where reading goes on.
+    next: Option<i64>,
 }
 
 impl NaiveTracker {
     fn track(&mut self, offset: i64) {
-        if self.records.last().is_some_and(|(last, _)| offset <= *last) {
+        if self.next.is_some_and(|next| offset < next) {
             self.went_back_at = self.records.len();
         }
-        self.records.push((offset, false));
+        self.records.push((offset, Fate::InFlight));
+        self.next = Some(offset + 1);
+    }
+
+    fn restart(&mut self) {
+        self.went_back_at = self.records.len();
+        self.next = None;
+    }
+
+    /// What is safe if these records stay behind: the first of them, in the
+    /// order of receipt, or the end.
+    fn safe(&self, stays: impl Fn(usize) -> bool) -> Option<Option<NextOffset>> {
+        match (0..self.records.len()).find(|index| stays(*index)) {
+            Some(oldest) if oldest < self.went_back_at => None,
+            Some(oldest) => Some(Some(Offset(self.records[oldest].0).into())),
+            None => Some(self.next.map(NextOffset)),
+        }
     }
 
     fn safe_next_offset(&self) -> Option<NextOffset> {
-        let oldest = self.records.iter().position(|(_, resolved)| !resolved);
-        match oldest {
-            Some(oldest) if oldest < self.went_back_at => None,
-            Some(oldest) => Some(Offset(self.records[oldest].0).into()),
-            None => self.records.last().map(|(last, _)| Offset(*last).next()),
-        }
+        self.safe(|index| self.records[index].1 != Fate::Resolved)?
+    }
+
+    fn passage(&self, letters_max: usize) -> Option<Option<NextOffset>> {
+        self.safe(|index| match self.records[index].1 {
+            Fate::Resolved => false,
+            Fate::InFlight => true,
+            Fate::Rejected => {
+                let before = self.records[..index].iter();
+                let letters = before.filter(|(_, fate)| *fate == Fate::Rejected).count();
+                index >= self.went_back_at && letters >= letters_max
+            }
+        })
     }
 
     fn n_in_flight(&self) -> usize {
-        self.records
-            .iter()
-            .filter(|(_, resolved)| !resolved)
+        let unresolved = self.records.iter();
+        unresolved
+            .filter(|(_, fate)| *fate != Fate::Resolved)
             .count()
     }
 }
 
-fn compare_trackers(steps: Vec<Step>) -> Result<(), TestCaseError> {
+fn compare_trackers(steps: Vec<Step>, letters_max: usize) -> Result<(), TestCaseError> {
     let mut tracker = OffsetTracker::new();
     let mut naive = NaiveTracker::default();
-    let mut in_flight: Vec<(usize, InFlight)> = Vec::new();
+    let mut unresolved: Vec<(usize, InFlight)> = Vec::new();
     let mut offset = 1_000;
     for step in steps {
         match step {
             Step::Track { gap } => offset += gap,
             Step::GoBack { by } => offset -= by,
-            Step::Resolve { which } if !in_flight.is_empty() => {
-                let (index, record) = in_flight.swap_remove(which.index(in_flight.len()));
+            Step::Restart => {
+                offset = 0;
+                tracker.restart();
+                naive.restart();
+            }
+            Step::Resolve { which } if !unresolved.is_empty() => {
+                let (index, record) = unresolved.swap_remove(which.index(unresolved.len()));
                 prop_assert_eq!(tracker.offset(&record).0, naive.records[index].0);
                 tracker.resolve(record);
-                naive.records[index].1 = true;
+                naive.records[index].1 = Fate::Resolved;
             }
-            Step::Resolve { .. } => {}
+            Step::Reject { which } if !unresolved.is_empty() => {
+                let (index, record) = &unresolved[which.index(unresolved.len())];
+                tracker.reject(record);
+                naive.records[*index].1 = Fate::Rejected;
+            }
+            Step::Resolve { .. } | Step::Reject { .. } => {}
         }
-        if !matches!(step, Step::Resolve { .. }) {
-            in_flight.push((naive.records.len(), tracker.track(Offset(offset))));
+        if matches!(step, Step::Track { .. } | Step::GoBack { .. }) {
+            unresolved.push((naive.records.len(), tracker.track(Offset(offset))));
             naive.track(offset);
         }
         prop_assert_eq!(tracker.safe_next_offset(), naive.safe_next_offset());
+        let passage = tracker.passage(letters_max);
+        let next = passage.map(|passage| passage.next);
+        prop_assert_eq!(next, naive.passage(letters_max));
         prop_assert_eq!(tracker.n_in_flight(), naive.n_in_flight());
     }
     Ok(())
@@ -158,8 +210,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn the_tracker_does_what_its_definition_says(steps in prop::collection::vec(step(), 0..150)) {
-        compare_trackers(steps)?;
+    fn the_tracker_does_what_its_definition_says(
+        steps in prop::collection::vec(step(), 0..150),
+        letters_max in 1_usize..5,
+    ) {
+        compare_trackers(steps, letters_max)?;
     }
 
     #[test]

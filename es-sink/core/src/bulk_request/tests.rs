@@ -184,7 +184,7 @@ fn regrouped_items_keep_their_bytes_their_records_and_their_order() {
     let offsets = outer
         .items()
         .iter()
-        .map(|item| assignments.place(&item.ticket).unwrap().1);
+        .map(|item| assignments.offset_of(&item.ticket).unwrap());
     assert_eq!(offsets.collect::<Vec<_>>(), [Offset(0), Offset(2)]);
 
     let mut joined = outer;

@@ -196,7 +196,7 @@ impl Sink {
             self.batcher.reuse(spare);
         }
         for (ticket, parts, rejection) in rejected {
-            self.dead_letter(ticket, parts, rejection);
+            self.reject(ticket, parts, rejection);
         }
         if n_settled > 0 || !again.overloaded {
             self.pace = Pace::default();

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::{COMMIT_REPLY_MAX, Command, Shutdown, Sink};
+use log_event::offset::NextOffset;
+
+use super::{Command, InFlightCommit, Shutdown, Sink};
 use crate::assignment::TopicPartition;
 use crate::report::LastError;
 
@@ -31,8 +33,10 @@ impl Sink {
             .map(|a| a.at.clone())
             .collect();
         let left = leaving.iter().filter_map(|at| self.assignments.remove(at));
+        // A transaction on its way says more, and must not be followed by less.
+        let due = left.filter(|a| a.passing.is_none());
         let due =
-            left.filter_map(|assignment| Some((assignment.at.clone(), assignment.commit_due()?)));
+            due.filter_map(|assignment| Some((assignment.at.clone(), assignment.commit_due()?)));
         Some(Command::Release(due.collect()))
     }
 
@@ -45,20 +49,26 @@ impl Sink {
     }
 
     pub(super) fn poll_commit(&mut self, now: Duration) -> Option<Command> {
-        if self
-            .commit
-            .in_flight
-            .is_some_and(|since| now < since + COMMIT_REPLY_MAX)
-            || now < self.commit.next_at
-        {
+        if self.commit.in_flight.is_some() || now < self.commit.next_at {
             return None;
         }
+        let offsets = self.commits_due(now);
+        if offsets.is_empty() {
+            return None;
+        }
+        self.commit.in_flight = Some(InFlightCommit::Plain);
+        Some(Command::Commit(offsets))
+    }
+
+    /// What is to be committed of all partitions that no transaction concerns;
+    /// it is on its way from now on.
+    pub(super) fn commits_due(&mut self, now: Duration) -> Vec<(TopicPartition, NextOffset)> {
         self.commit.next_at = now + self.config.commit_interval;
         let mut offsets = Vec::new();
         for assignment in self
             .assignments
             .iter_mut()
-            .filter(|assignment| !assignment.draining)
+            .filter(|own| !own.draining && own.passing.is_none())
         {
             assignment.committing = assignment.commit_due();
             offsets.extend(
@@ -67,14 +77,10 @@ impl Sink {
                     .map(|next| (assignment.at.clone(), next)),
             );
         }
-        if offsets.is_empty() {
-            return None;
-        }
-        self.commit.in_flight = Some(now);
-        Some(Command::Commit(offsets))
+        offsets
     }
 
-    pub(super) fn commit_reply(&mut self, now: Duration, result: Result<(), String>) {
+    pub(super) fn commit_reply(&mut self, now: Duration, result: &Result<(), String>) {
         self.commit.in_flight = None;
         let confirmed = result.is_ok();
         for assignment in self.assignments.iter_mut() {

@@ -1,117 +1,169 @@
-//! The way of dead letters through the machine: written, sent, acknowledged.
+//! The way of dead letters through the machine: kept until a commit passes
+//! their records, then published together with that commit, or not at all.
 //!
 //! In the flow: `bulk_response` → **`sink::dead_letters`** → `dead_letter`.
-//! Upholds EO-1: a record is resolved when Kafka holds its dead letter, not before.
+//! Upholds EO-1 and EO-4: a record that is rejected again after a crash was not
+//! committed, and so its dead letter was not published (KIP-98, KIP-447).
 
 use std::time::Duration;
 
 use log_event::document::document_id;
+use log_event::offset::Offset;
 use log_event::record::RecordHeaders;
 
-use super::{Command, DeadLetterId, Letter, Sink, coordinates, held};
-use crate::assignment::Ticket;
+use super::{Command, InFlightCommit, Sink, coordinates, held};
+use crate::assignment::{Assignment, Ticket, TopicPartition};
 use crate::bulk_request::RecordParts;
 use crate::bulk_response::HoldCause;
-use crate::dead_letter::{DeadLetter, Rejection};
+use crate::dead_letter::{DeadLetter, RejectedRecord, Rejection};
 use crate::report::{LastError, dead_letter_label};
 use crate::retry::Pace;
 
+/// Rejected records of one transaction, in bytes: they are copied as they are written out.
+const LETTER_BYTES_MAX: usize = 1 << 20;
+
 impl Sink {
-    pub(super) fn dead_letter(&mut self, ticket: Ticket, parts: RecordParts, rejection: Rejection) {
-        // If the partition has gone, its next owner rejects the record again.
-        if self.assignments.of(&ticket).is_none() {
-            return;
-        }
-        let n_bytes = parts.n_bytes() + rejection.kind.len() + rejection.reason.len();
-        self.bytes_held += n_bytes;
-        self.letters_waiting.push_back(Letter {
-            parts,
-            rejection,
-            ticket,
-            n_bytes,
-        });
+    pub(super) fn reject(&mut self, ticket: Ticket, parts: RecordParts, rejection: Rejection) {
+        self.assignments
+            .reject(ticket, RejectedRecord { parts, rejection });
     }
 
-    /// What goes to the dead-letter topic, unless the partition has gone.
-    fn write_out(&self, letter: &Letter) -> Option<DeadLetter> {
-        let Letter {
-            parts, rejection, ..
-        } = letter;
-        let (at, offset) = self.assignments.place(&letter.ticket)?;
-        let headers = parts
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_deref()));
-        let headers = RecordHeaders::read(headers);
-        let coordinates = coordinates(&at.topic, at.partition, offset, parts.timestamp_ms);
-        let value = parts.value.as_deref().unwrap_or_default();
-        let id = document_id(&coordinates, &headers, value);
-        let group = &self.config.group;
-        Some(DeadLetter::new(
-            parts.clone(),
-            at,
-            offset,
-            group,
-            &id,
-            rejection,
-        ))
-    }
-
-    pub(super) fn poll_dead_letter(&mut self, now: Duration) -> Option<Command> {
-        if self.letters_in_flight.len() >= self.config.dead_letters_in_flight_max
-            || !self.letter_pace.is_open(now, self.letters_in_flight.len())
-        {
+    /// A transaction, if there are dead letters that a commit may pass now.
+    pub(super) fn poll_transaction(&mut self, now: Duration) -> Option<Command> {
+        if self.commit.in_flight.is_some() || self.assignments.n_rejected() == 0 {
             return None;
         }
-        loop {
-            let letter = self.letters_waiting.pop_front()?;
-            let Some(record) = self.write_out(&letter) else {
-                self.bytes_held -= letter.n_bytes;
-                continue;
-            };
-            let id = DeadLetterId(self.number());
-            self.letters_in_flight.insert(id, letter);
-            return Some(Command::SendDeadLetter { id, letter: record });
+        if now >= self.letter_pace.resume_at && self.choose_suspect() {
+            return self.transact();
         }
+        let full = self.assignments.n_rejected() >= self.config.letters_per_transaction_max
+            || !self.accepts_records();
+        let commit_is_due = now >= self.commit.next_at;
+        let mut letters_left = self.config.letters_per_transaction_max;
+        let mut bytes_left = LETTER_BYTES_MAX;
+        for assignment in self.assignments.iter_mut().filter(|own| !own.suspect) {
+            let due = full || commit_is_due || assignment.draining;
+            if due && letters_left > 0 && bytes_left > 0 {
+                assignment.passing = assignment.passage(letters_left, bytes_left);
+                let (n_letters, n_bytes) = size(assignment);
+                letters_left = letters_left.saturating_sub(n_letters);
+                bytes_left = bytes_left.saturating_sub(n_bytes);
+            }
+        }
+        let Some(Command::Transact {
+            letters,
+            mut offsets,
+        }) = self.transact()
+        else {
+            return None;
+        };
+        if commit_is_due {
+            // Transactions that follow each other must not keep other partitions from their commits.
+            offsets.extend(self.commits_due(now));
+        }
+        Some(Command::Transact { letters, offsets })
     }
 
-    pub(super) fn dead_letter_reply(
-        &mut self,
-        now: Duration,
-        id: DeadLetterId,
-        result: Result<(), String>,
-    ) {
-        let Some(letter) = self.letters_in_flight.remove(&id) else {
-            return;
+    /// One dead letter of one partition whose transaction failed before; the partitions in turn.
+    fn choose_suspect(&mut self) -> bool {
+        let suspects = self.assignments.iter_mut().filter(|own| own.suspect);
+        let ready = suspects.filter_map(|own| Some((own.passage(1, 1)?, own)));
+        let Some((passage, chosen)) = ready.min_by_key(|(_, own)| own.last_try) else {
+            return false;
         };
+        chosen.passing = Some(passage);
+        true
+    }
+
+    /// The transaction that passes what is marked.
+    fn transact(&mut self) -> Option<Command> {
+        let mut letters = Vec::new();
+        let mut offsets = Vec::new();
+        let try_number = self.number();
+        for assignment in self.assignments.iter_mut() {
+            let Some(passage) = assignment.passing else {
+                continue;
+            };
+            assignment.last_try = try_number;
+            let passed = assignment.passed(passage);
+            letters.extend(passed.map(|(offset, rejected)| {
+                written_out(&self.config.group, &assignment.at, offset, rejected)
+            }));
+            assignment.committing = passage.next;
+            offsets.extend(passage.next.map(|next| (assignment.at.clone(), next)));
+        }
+        if letters.is_empty() {
+            return None;
+        }
+        self.commit.in_flight = Some(InFlightCommit::Transaction);
+        Some(Command::Transact { letters, offsets })
+    }
+
+    pub(super) fn transaction_reply(&mut self, now: Duration, result: Result<(), String>) {
+        if self.commit.in_flight != Some(InFlightCommit::Transaction) {
+            return;
+        }
+        self.commit_reply(now, &result);
         match result {
             Ok(()) => {
-                self.bytes_held -= letter.n_bytes;
-                let label = dead_letter_label(&letter.rejection.kind);
-                *self.counters.dead_letters.entry(label).or_default() += 1;
                 self.letter_pace = Pace::default();
-                self.assignments.resolve(letter.ticket);
+                let counts = &mut self.counters.dead_letters;
+                self.assignments.passed(|rejected| {
+                    let label = dead_letter_label(&rejected.rejection.kind);
+                    *counts.entry(label).or_default() += 1;
+                });
             }
             Err(why) => {
-                self.counters.dead_letter_retries += 1;
                 self.letter_pace
                     .fail(now, &self.config.backoff, &mut self.jitter);
-                let n_letters = self.letters_waiting.len() + self.letters_in_flight.len() + 1;
+                let mut n_letters = 0;
+                for assignment in self.assignments.iter_mut() {
+                    if let Some(passage) = assignment.passing.take() {
+                        self.counters.dead_letter_retries +=
+                            assignment.passed(passage).count() as u64;
+                        assignment.suspect = true;
+                    }
+                    if assignment.suspect {
+                        n_letters += assignment.n_rejected();
+                    }
+                }
                 let before = self.letter_pace.held.take();
-                self.letter_pace.held = Some(held(
-                    now,
-                    before.as_ref(),
-                    HoldCause::DeadLetterTopic,
-                    n_letters,
-                    &why,
-                ));
+                let cause = HoldCause::DeadLetterTopic;
+                self.letter_pace.held = Some(held(now, before.as_ref(), cause, n_letters, &why));
                 self.last_error = Some(LastError {
                     at: now,
                     text: format!("dead-letter topic: {why}"),
                 });
-                // To the end: one that can never be sent must not stop the others.
-                self.letters_waiting.push_back(letter);
             }
         }
     }
+}
+
+fn size(assignment: &Assignment) -> (usize, usize) {
+    let Some(passage) = assignment.passing else {
+        return (0, 0);
+    };
+    let passed = assignment.passed(passage);
+    passed.fold((0, 0), |(n, bytes), (_, rejected)| {
+        (n + 1, bytes + rejected.n_bytes())
+    })
+}
+
+/// What goes to the dead-letter topic.
+fn written_out(
+    group: &str,
+    at: &TopicPartition,
+    offset: Offset,
+    rejected: &RejectedRecord,
+) -> DeadLetter {
+    let RejectedRecord { parts, rejection } = rejected;
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_deref()));
+    let headers = RecordHeaders::read(headers);
+    let coordinates = coordinates(&at.topic, at.partition, offset, parts.timestamp_ms);
+    let value = parts.value.as_deref().unwrap_or_default();
+    let id = document_id(&coordinates, &headers, value);
+    DeadLetter::new(parts.clone(), at, offset, group, &id, rejection)
 }

@@ -35,7 +35,7 @@ impl Bench {
             },
             bulk_concurrency: BULK_CONCURRENCY,
             bytes_held_max,
-            dead_letters_in_flight_max: 1,
+            letters_per_transaction_max: 3,
             commit_interval: ms(1_000),
             drain_max: ms(2_000),
             backoff: Backoff {
@@ -88,28 +88,32 @@ impl Bench {
         sent.collect()
     }
 
-    fn letters_and_bulks(&mut self) -> (Vec<DeadLetterId>, Vec<(BulkId, usize)>) {
-        let (mut letters, mut bulks) = (Vec::new(), Vec::new());
+    fn letters_and_bulks(&mut self) -> (Vec<DeadLetter>, Vec<BulkId>) {
+        let (mut sent, mut bulks) = (Vec::new(), Vec::new());
         for command in self.commands() {
             match command {
-                Command::SendDeadLetter { id, .. } => letters.push(id),
-                Command::SendBulk { bulk, body } => bulks.push((bulk, body.len())),
+                Command::Transact { letters, .. } => sent.extend(letters),
+                Command::SendBulk { bulk, .. } => bulks.push(bulk),
                 _ => {}
             }
         }
-        (letters, bulks)
+        (sent, bulks)
     }
 
-    fn letters(&mut self) -> Vec<(DeadLetterId, String)> {
-        let commands = self.commands().into_iter();
-        let sent = commands.filter_map(|command| match command {
-            Command::SendDeadLetter { id, letter } => {
-                let value = letter.value.unwrap_or_default();
-                Some((id, String::from_utf8(value).unwrap()))
+    /// The transaction that goes now: the values of its dead letters, its offsets.
+    fn transaction(&mut self) -> Option<(Vec<String>, Vec<(i32, i64)>)> {
+        let mut commands = self.commands().into_iter();
+        commands.find_map(|command| match command {
+            Command::Transact { letters, offsets } => {
+                let values = letters
+                    .into_iter()
+                    .map(|letter| String::from_utf8(letter.value.unwrap_or_default()).unwrap());
+                let offsets = offsets.into_iter();
+                let offsets = offsets.map(|(at, next)| (at.partition, next.0));
+                Some((values.collect(), offsets.collect()))
             }
             _ => None,
-        });
-        sent.collect()
+        })
     }
 
     fn reply(&mut self, bulk: BulkId, reply: Result<(u16, &str), &str>) {
@@ -130,10 +134,16 @@ impl Bench {
         self.reply(bulk, Ok((200, &body)));
     }
 
-    fn letter_reply(&mut self, id: DeadLetterId, result: Result<(), &str>) {
+    fn transaction_reply(&mut self, result: Result<(), &str>) {
         let result = result.map_err(str::to_owned);
-        self.sink
-            .handle(self.now, Input::DeadLetterReply { id, result });
+        self.sink.handle(self.now, Input::TransactionReply(result));
+    }
+
+    fn committed(&self, partition: i32) -> Option<i64> {
+        let status = self.sink.status();
+        let mut partitions = status.partitions.iter();
+        let own = partitions.find(|own| own.at == at(partition))?;
+        own.committed.map(|next| next.0)
     }
 }
 
@@ -220,28 +230,121 @@ fn what_piles_up_behind_one_held_record_is_bounded() {
 }
 
 #[test]
-fn a_dead_letter_that_can_never_be_sent_does_not_stop_the_others() {
+fn a_dead_letter_goes_out_together_with_the_commit_that_passes_it() {
     let mut bench = Bench::new(1 << 20);
-    for value in ["huge", "small", "other"] {
-        bench.records(1, value.as_bytes());
-    }
-    let mut arrived = Vec::new();
-    for _ in 0..10 {
-        for (id, value) in bench.letters() {
-            if value == "huge" {
-                bench.letter_reply(id, Err("message too large"));
-            } else {
-                bench.letter_reply(id, Ok(()));
-                arrived.push(value);
-            }
-        }
-        bench.now = bench.sink.next_deadline(bench.now);
-    }
-    assert_eq!(arrived, ["small", "other"]);
+    bench.records(1, b"{}");
+    bench.records(1, b"a");
+    bench.records(1, b"b");
+    bench.now += ms(100);
+    let bulk = bench.bulks()[0].0;
+    assert_eq!(bench.transaction(), None, "an earlier record is in flight");
+    bench.reply_items(bulk, &[201]);
+    bench.now += ms(1_000);
+    let transaction = (vec!["a".to_owned(), "b".to_owned()], vec![(0, 3)]);
+    assert_eq!(bench.transaction(), Some(transaction));
+    assert!(matches!(bench.commands()[..], []), "one commit at a time");
+    assert_eq!(bench.sink.status().partitions[0].in_flight, 2);
+    bench.transaction_reply(Ok(()));
+    assert_eq!(bench.sink.status().partitions[0].in_flight, 0);
+    assert_eq!(bench.committed(0), Some(3));
+    assert_eq!(bench.sink.status().bytes_held, 0);
+    assert_eq!(bench.sink.counters().dead_letters["not_an_object"], 2);
+}
+
+#[test]
+fn a_transaction_that_fails_leaves_everything_as_it_was() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(1, b"a");
+    bench.now += ms(1_000);
+    assert!(bench.transaction().is_some());
+    bench.transaction_reply(Err("coordinator not available"));
+    assert_eq!(bench.committed(0), Some(0));
+    assert_eq!(bench.sink.status().partitions[0].in_flight, 1);
     assert_eq!(
         bench.sink.status().held[0].cause,
         HoldCause::DeadLetterTopic
     );
+    bench.now += BACKOFF_FIRST;
+    assert!(bench.transaction().is_some(), "it is tried again");
+    bench.transaction_reply(Ok(()));
+    assert_eq!(bench.sink.status().held, []);
+    assert_eq!(bench.committed(0), Some(1));
+}
+
+#[test]
+fn many_dead_letters_go_out_in_several_transactions_without_a_pause() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(8, b"x");
+    let mut offsets = Vec::new();
+    while let Some((letters, committed)) = bench.transaction() {
+        assert!(letters.len() <= 3);
+        offsets.extend(committed);
+        bench.transaction_reply(Ok(()));
+        if bench.sink.status().dead_letters_waiting < 3 {
+            bench.now += ms(1_000);
+        }
+    }
+    assert_eq!(offsets, [(0, 3), (0, 6), (0, 8)]);
+}
+
+#[test]
+fn a_dead_letter_that_can_never_be_sent_stops_no_other_partition() {
+    let mut bench = Bench::new(1 << 20);
+    let assigned = Input::Assigned(vec![(at(1), None)]);
+    bench.sink.handle(bench.now, assigned);
+    for value in ["first", "huge", "behind"] {
+        bench.records_of(0, 1, value.as_bytes());
+    }
+    bench.records_of(1, 1, b"small");
+    let mut arrived = Vec::new();
+    for _ in 0..40 {
+        if let Some((letters, _)) = bench.transaction() {
+            if letters.iter().any(|value| value == "huge") {
+                bench.transaction_reply(Err("message too large"));
+            } else {
+                bench.transaction_reply(Ok(()));
+                arrived.extend(letters);
+            }
+        }
+        if arrived.len() == 2 {
+            bench.records_of(1, 1, b"other");
+        }
+        bench.now = bench.sink.next_deadline(bench.now);
+    }
+    arrived.sort();
+    arrived.dedup();
+    assert_eq!(arrived, ["first", "other", "small"]);
+    assert_eq!(bench.committed(0), Some(1), "a barrier, not a gap");
+    assert_eq!(
+        bench.sink.status().held[0].cause,
+        HoldCause::DeadLetterTopic
+    );
+}
+
+#[test]
+fn what_was_read_of_a_topic_that_is_created_again_is_settled_and_commits_nothing_old() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(1, b"{}");
+    bench.records(1, b"a");
+    bench.now += ms(100);
+    let bulk = bench.bulks()[0].0;
+    let restarted = Input::LogRestarted(vec![at(0)]);
+    bench.sink.handle(bench.now, restarted);
+    bench.now += ms(1_000);
+    assert!(matches!(bench.commands()[..], []));
+    bench.reply_items(bulk, &[201]);
+    bench.now += ms(1_000);
+    assert_eq!(bench.transaction(), Some((vec!["a".to_owned()], vec![])));
+    bench.transaction_reply(Ok(()));
+    bench.next = 0;
+    bench.records(2, b"{}");
+    let bulk = bench.bulks()[0].0;
+    bench.reply_items(bulk, &[201, 201]);
+    bench.now += ms(1_000);
+    let [Command::Commit(offsets)] = &bench.commands()[..] else {
+        panic!("the new log is committed");
+    };
+    assert_eq!(offsets[..], [(at(0), NextOffset(2))]);
 }
 
 #[test]
@@ -300,7 +403,11 @@ fn one_spoiled_document_is_found_by_halving() {
     );
     bench.reply(halves[0].0, Ok((400, spoiled)));
     bench.reply_items(halves[1].0, &[201]);
-    assert_eq!(bench.letters().len(), 1);
+    bench.now += ms(1_000);
+    assert_eq!(
+        bench.transaction().map(|(letters, _)| letters.len()),
+        Some(1)
+    );
     assert_eq!(bench.sink.status().partitions[0].in_flight, 1);
 }
 
@@ -352,7 +459,7 @@ fn what_does_not_fit_a_new_mapping_is_tried_again_before_it_is_rejected() {
     let letters = loop {
         bench.now += ms(10_000);
         let mut letters = bench.letters_and_bulks();
-        if let Some((bulk, _)) = letters.1.pop() {
+        if let Some(bulk) = letters.1.pop() {
             tries += 1;
             bench.reply(bulk, Ok((200, conflict)));
         }
@@ -371,6 +478,6 @@ fn what_does_not_fit_a_new_mapping_is_tried_again_before_it_is_rejected() {
     let bulk = bench.bulks()[0].0;
     bench.reply_items(bulk, &[201]);
     bench.now += ms(10_000);
-    assert_eq!(bench.letters(), []);
+    assert_eq!(bench.transaction(), None);
     assert_eq!(bench.sink.counters().indexed, 1);
 }

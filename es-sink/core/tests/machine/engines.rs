@@ -4,7 +4,7 @@
 
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::dead_letter::DeadLetter;
-use es_sink_core::sink::{BulkId, DeadLetterId};
+use es_sink_core::sink::BulkId;
 use log_event::offset::NextOffset;
 
 use crate::log::{Key, Nature};
@@ -128,7 +128,68 @@ impl World {
         keys
     }
 
-    pub(crate) fn dead_letter(&mut self, id: DeadLetterId, letter: &DeadLetter) {
+    pub(crate) fn transact(
+        &mut self,
+        letters: &[DeadLetter],
+        offsets: Vec<(TopicPartition, NextOffset)>,
+    ) {
+        assert!(!self.commit_in_flight, "one commit at a time");
+        assert!(!letters.is_empty());
+        let keys: Vec<Key> = letters.iter().map(|letter| self.key_of(letter)).collect();
+        self.check_offsets(&offsets, &keys);
+        for key in &keys {
+            let passed =
+                |(at, next): &(TopicPartition, NextOffset)| at.partition == key.0 && next.0 > key.1;
+            assert!(offsets.iter().any(passed), "EO-4: {key:?} is not passed");
+        }
+        self.commit_in_flight = true;
+        let epoch =
+            |(at, _): &(TopicPartition, NextOffset)| self.partitions[at.partition as usize].epoch;
+        let epochs = offsets.iter().map(epoch).collect();
+        let fails = !self.is_healed() && self.dice.percent(30);
+        let result = if fails {
+            Err("coordinator not available".to_owned())
+        } else {
+            Ok(())
+        };
+        let due = self.now + self.dice.millis(1, 400);
+        let transaction = Reply::Transaction {
+            keys,
+            offsets,
+            epochs,
+            result,
+        };
+        self.replies.push((due, transaction));
+    }
+
+    /// The coordinator commits it, unless a partition is no longer that member's.
+    pub(crate) fn transaction_ends(
+        &mut self,
+        keys: Vec<Key>,
+        offsets: &[(TopicPartition, NextOffset)],
+        epochs: &[u32],
+    ) -> Result<(), String> {
+        let fenced = offsets.iter().zip(epochs).any(|((at, _), epoch)| {
+            let partition = &self.partitions[at.partition as usize];
+            !partition.owned || partition.epoch != *epoch
+        });
+        if fenced {
+            return Err("illegal generation".to_owned());
+        }
+        for key in keys {
+            assert!(
+                self.dead.insert(key),
+                "EO-4: {key:?} is dead-lettered twice"
+            );
+        }
+        self.keep_offsets(offsets, false);
+        for (at, next) in offsets {
+            self.partitions[at.partition as usize].highest = next.0;
+        }
+        Ok(())
+    }
+
+    fn key_of(&self, letter: &DeadLetter) -> Key {
         let header = |name: &str| {
             let name = format!("__connect.errors.{name}");
             let found = letter.headers.iter().find(|(other, _)| *other == name);
@@ -145,26 +206,11 @@ impl World {
         for (kept, (name, value)) in letter.headers.iter().zip(&record.headers) {
             assert_eq!((kept.0.as_str(), &kept.1), (*name, value));
         }
-        let epoch = self.partitions[key.0 as usize].epoch;
-        let fails = !self.is_healed() && self.dice.percent(30);
-        let result = if fails {
-            Err("queue full".to_owned())
-        } else {
-            Ok(())
-        };
-        let due = self.now + self.dice.millis(1, 400);
-        self.replies.push((
-            due,
-            Reply::Letter {
-                id,
-                key,
-                epoch,
-                result,
-            },
-        ));
+        key
     }
 
-    fn check_offsets(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
+    /// `letters` go out together with the offsets.
+    fn check_offsets(&mut self, offsets: &[(TopicPartition, NextOffset)], letters: &[Key]) {
         for (at, next) in offsets {
             let partition = &mut self.partitions[at.partition as usize];
             assert!(partition.owned, "EO-2: {at} is not ours");
@@ -172,9 +218,15 @@ impl World {
                 partition.highest <= next.0,
                 "EO-2: {at} goes back to {next}"
             );
-            partition.highest = next.0;
+            // A transaction that fails has passed nothing: what it would have passed is
+            // still to be settled, and a commit below it is right.
+            if letters.is_empty() {
+                partition.highest = next.0;
+            }
             let open = partition.log.iter().find(|record| {
-                !self.indexed.contains(&record.key) && !self.dead.contains(&record.key)
+                !self.indexed.contains(&record.key)
+                    && !self.dead.contains(&record.key)
+                    && !letters.contains(&record.key)
             });
             assert!(
                 open.is_none_or(|record| next.0 <= record.key.1),
@@ -186,7 +238,7 @@ impl World {
     pub(crate) fn commit(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
         assert!(!self.commit_in_flight, "one commit at a time");
         assert!(!offsets.is_empty());
-        self.check_offsets(offsets);
+        self.check_offsets(offsets, &[]);
         self.commit_in_flight = true;
         let fails = !self.is_healed() && self.dice.percent(20);
         self.keep_offsets(offsets, fails);
@@ -209,7 +261,7 @@ impl World {
     }
 
     pub(crate) fn release(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
-        self.check_offsets(offsets);
+        self.check_offsets(offsets, &[]);
         let fails = !self.is_healed() && self.dice.percent(20);
         self.keep_offsets(offsets, fails);
         let status = self.sink.status();

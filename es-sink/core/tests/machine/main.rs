@@ -18,7 +18,7 @@ use es_sink_core::assignment::TopicPartition;
 use es_sink_core::batcher::BulkLimits;
 use es_sink_core::bulk_request::Record;
 use es_sink_core::retry::Backoff;
-use es_sink_core::sink::{BulkId, Command, DeadLetterId, Input, Sink, SinkConfig};
+use es_sink_core::sink::{BulkId, Command, Input, Sink, SinkConfig};
 use log_event::offset::{NextOffset, Offset};
 
 use crate::log::{Dice, Key, LogRecord, NOON, Partition, random_partition};
@@ -68,10 +68,12 @@ enum Reply {
         applied: Vec<Key>,
         reply: Result<(u16, String), String>,
     },
-    Letter {
-        id: DeadLetterId,
-        key: Key,
-        epoch: u32,
+    /// Applied when it arrives, as a whole or not at all.
+    Transaction {
+        keys: Vec<Key>,
+        offsets: Vec<(TopicPartition, NextOffset)>,
+        /// The assignments of the partitions that it was decided under.
+        epochs: Vec<u32>,
         result: Result<(), String>,
     },
     Commit(Result<(), String>),
@@ -92,8 +94,6 @@ struct World {
     identities: BTreeMap<Key, (String, Vec<u8>)>,
     indexed: BTreeSet<Key>,
     dead: BTreeSet<Key>,
-    /// Acknowledged dead letters by assignment.
-    dead_by_epoch: BTreeSet<(Key, u32)>,
     paused: bool,
     assigned_since_pause: bool,
     /// Partitions that the machine is to give back.
@@ -123,7 +123,7 @@ fn random_config(dice: &mut Dice) -> SinkConfig {
         },
         bulk_concurrency: 1 + dice.below(3) as usize,
         bytes_held_max: 600 + dice.below(20_000) as usize,
-        dead_letters_in_flight_max: 1 + dice.below(4) as usize,
+        letters_per_transaction_max: 1 + dice.below(4) as usize,
         commit_interval: dice.millis(50, 1_000),
         drain_max: dice.millis(1, 5_000),
         backoff: Backoff {
@@ -153,7 +153,6 @@ impl World {
             identities: BTreeMap::new(),
             indexed: BTreeSet::new(),
             dead: BTreeSet::new(),
-            dead_by_epoch: BTreeSet::new(),
             paused: false,
             assigned_since_pause: false,
             releasing: Vec::new(),
@@ -263,10 +262,18 @@ impl World {
     fn restart(&mut self) {
         for (_, reply) in std::mem::take(&mut self.replies) {
             // What was on its way may or may not have arrived.
-            if let Reply::Bulk { applied, .. } = reply
-                && self.dice.percent(50)
-            {
-                self.indexed.extend(applied);
+            if self.dice.percent(50) {
+                continue;
+            }
+            match reply {
+                Reply::Bulk { applied, .. } => self.indexed.extend(applied),
+                Reply::Transaction {
+                    keys,
+                    offsets,
+                    epochs,
+                    result: Ok(()),
+                } => drop(self.transaction_ends(keys, &offsets, &epochs)),
+                _ => {}
             }
         }
         for partition in &mut self.partitions {
@@ -398,22 +405,15 @@ impl World {
                 };
                 self.sink.handle(self.now, Input::BulkReply { bulk, reply });
             }
-            Reply::Letter {
-                id,
-                key,
-                epoch,
+            Reply::Transaction {
+                keys,
+                offsets,
+                epochs,
                 result,
             } => {
-                if result.is_ok() {
-                    self.dead.insert(key);
-                    let first = self.dead_by_epoch.insert((key, epoch));
-                    assert!(
-                        first,
-                        "EO-4: {key:?} is dead-lettered twice in one assignment"
-                    );
-                }
-                self.sink
-                    .handle(self.now, Input::DeadLetterReply { id, result });
+                self.commit_in_flight = false;
+                let result = result.and_then(|()| self.transaction_ends(keys, &offsets, &epochs));
+                self.sink.handle(self.now, Input::TransactionReply(result));
             }
             Reply::Commit(result) => {
                 self.commit_in_flight = false;
@@ -430,7 +430,7 @@ impl World {
             };
             match command {
                 Command::SendBulk { bulk, body } => self.bulk(bulk, &body),
-                Command::SendDeadLetter { id, letter } => self.dead_letter(id, &letter),
+                Command::Transact { letters, offsets } => self.transact(&letters, offsets),
                 Command::Commit(offsets) => self.commit(&offsets),
                 Command::Pause => {
                     let again = self.paused && self.assigned_since_pause;
