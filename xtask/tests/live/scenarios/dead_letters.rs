@@ -10,6 +10,7 @@ use crate::stage::{SOON, Scenario, Stage};
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     one_refused_event_in_a_thousand_is_one_dead_letter_and_its_neighbours_are_indexed,
     an_index_that_is_read_only_holds_the_flow_and_nothing_is_dead_lettered,
+    each_dead_letter_is_there_once_though_the_sink_is_killed_while_it_writes_them,
 ];
 
 fn one_refused_event_in_a_thousand_is_one_dead_letter_and_its_neighbours_are_indexed(
@@ -80,5 +81,43 @@ fn an_index_that_is_read_only_holds_the_flow_and_nothing_is_dead_lettered(
     })?;
     let dead_letters = sink.metric("es_sink_dead_letters_total", "")?;
     ensure!(dead_letters == 0.0, "{dead_letters} dead letters");
+    Ok(())
+}
+
+fn each_dead_letter_is_there_once_though_the_sink_is_killed_while_it_writes_them(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
+    const EVENTS: u64 = 60_000;
+    let load = Load::past_the_gateway(
+        stage,
+        &[
+            "--events",
+            &EVENTS.to_string(),
+            "--poison-per-million",
+            "1000000",
+            "--seed",
+            "8",
+        ],
+    )?;
+    let loaded = load.finish(stage)?;
+    let mut sink = stage.sink(&[])?;
+    for _ in 0..3 {
+        stage.wait_for("dead letters of this life", SOON, || {
+            match sink.metric("es_sink_dead_letters_total", "") {
+                Ok(count) if count >= 2_000.0 => Ok(()),
+                Ok(count) => Err(format!("{count} dead letters")),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })?;
+        sink.kill();
+        sink.start()?;
+    }
+    let verified = loaded.verify(stage)?;
+    eprintln!("    {verified}");
+    // `dead_lettered` counts events, `dead_letters` what stands in the topic.
+    ensure!(
+        verified["dead_lettered"] == EVENTS && verified["dead_letters"] == EVENTS,
+        "{verified}"
+    );
     Ok(())
 }
