@@ -5,6 +5,9 @@ use super::*;
 const BULK_CONCURRENCY: usize = 3;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 
+/// The values of its dead letters, and its offsets by partition.
+type Transaction = (Vec<String>, Vec<(i32, i64)>);
+
 /// A machine with one partition and a clock.
 struct Bench {
     sink: Sink,
@@ -101,7 +104,7 @@ impl Bench {
     }
 
     /// The transaction that goes now: the values of its dead letters, its offsets.
-    fn transaction(&mut self) -> Option<(Vec<String>, Vec<(i32, i64)>)> {
+    fn transaction(&mut self) -> Option<Transaction> {
         let mut commands = self.commands().into_iter();
         commands.find_map(|command| match command {
             Command::Transact { letters, offsets } => {
