@@ -141,15 +141,19 @@ impl Kafka {
                 log.committed_to = log.committed_to.max(new.offset);
             }
             let before = self.committed.get(&new.at);
-            let same_log = before.filter(|before| is_current && before.topic_id == new.topic_id);
-            if let Some(before) = before.filter(|before| before.appended > appended) {
-                if same_log.is_some() && before.offset < new.offset {
-                    set_back.push((new.at, new.offset, before.offset));
+            // Where reading would begin: an offset of another topic is ignored.
+            let current_id = self.topic_ids[new.at.topic];
+            let begins_at = |offset, topic_id| if topic_id == current_id { offset } else { 0 };
+            let new_start = begins_at(new.offset, new.topic_id);
+            let start_before = before.map_or(0, |before| begins_at(before.offset, before.topic_id));
+            if before.is_some_and(|before| before.appended > appended) {
+                if start_before < new_start {
+                    set_back.push((new.at, new_start, start_before));
                 }
                 continue;
             }
-            if let Some(before) = same_log.filter(|before| before.offset > new.offset) {
-                set_back.push((new.at, before.offset, new.offset));
+            if new_start < start_before {
+                set_back.push((new.at, start_before, new_start));
             }
             self.committed.insert(
                 new.at,
