@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::command;
 use crate::interrupt::{Interrupt, Interrupted};
+use crate::mutants;
 use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, Prerequisite};
 use crate::progress::Progress;
 use crate::tidy;
@@ -22,6 +23,37 @@ pub struct Options {
     /// The stages to run; all of them when none is named.
     #[arg(value_enum)]
     pub stages: Vec<Choice>,
+    /// What stage `sim` simulates, if not what CI does.
+    #[command(flatten)]
+    pub seeds: Seeds,
+}
+
+/// What the simulation is to run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Seeds {
+    /// `sim`: this one, with the whole story of what happens.
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// `sim`: so many, on all cores.
+    #[arg(long, value_name = "COUNT")]
+    pub seeds: Option<u64>,
+    /// `sim`: the first of them.
+    #[arg(long, value_name = "N", requires = "seeds", default_value_t = 0)]
+    pub from: u64,
+}
+
+impl Seeds {
+    fn is_chosen(&self) -> bool {
+        self.seed.is_some() || self.seeds.is_some()
+    }
+
+    /// What the simulation reads.
+    fn variables(&self) -> Vec<(&'static str, u64)> {
+        let seed = self.seed.map(|seed| ("LOGFLOW_SIM_SEED", seed));
+        let seeds = self.seeds.map(|seeds| ("LOGFLOW_SIM_SEEDS", seeds));
+        let from = self.seeds.map(|_| ("LOGFLOW_SIM_FROM", self.from));
+        [seed, seeds, from].into_iter().flatten().collect()
+    }
 }
 
 /// A part of the checks, or all of them.
@@ -37,8 +69,10 @@ pub enum Choice {
     Tidy,
     /// Unit, property, service and documentation tests of all packages.
     Unit,
-    /// The property tests and simulations of the sink's pure machine alone.
+    /// The property tests and the simulation of the sink's pure machine alone.
     Sim,
+    /// Whether the simulation notices each known fatal mistake; not a part of `all`.
+    Mutants,
     /// The scenarios on real Kafka and real Elasticsearch.
     Live,
 }
@@ -61,6 +95,9 @@ pub fn test(options: &Options) -> Result<()> {
     let progress = Progress::new();
     let workspace = Workspace::locate()?;
     let stages = chosen(&options.stages);
+    if options.seeds.is_chosen() && stages != [Choice::Sim] {
+        bail!("seeds belong to one stage: `cargo xtask test sim --seed 17`");
+    }
     let needed: Vec<&[Prerequisite]> = if stages.contains(&Choice::Live) {
         vec![BUILD, ENGINES, CHECKS]
     } else if stages
@@ -77,7 +114,7 @@ pub fn test(options: &Options) -> Result<()> {
     for stage in stages {
         progress.say(&format!("\n=== {} ===", name(stage)));
         let began = Instant::now();
-        let result = run(stage, &workspace, &progress, &interrupt);
+        let result = run(stage, &options.seeds, &workspace, &progress, &interrupt);
         if let Err(error) = &result {
             if error.is::<Interrupted>() {
                 bail!("interrupted in stage `{}`", name(stage));
@@ -91,7 +128,7 @@ pub fn test(options: &Options) -> Result<()> {
     for (stage, result, took) in &results {
         let verdict = if result.is_ok() { "passed" } else { "FAILED" };
         progress.say(&format!(
-            "{:<5} {verdict} {:>7.1} s",
+            "{:<7} {verdict} {:>7.1} s",
             name(*stage),
             took.as_secs_f64()
         ));
@@ -142,21 +179,32 @@ fn name(stage: Choice) -> String {
 
 fn run(
     stage: Choice,
+    seeds: &Seeds,
     workspace: &Workspace,
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<()> {
-    for arguments in cargo_commands(stage) {
+    let commands = match stage {
+        Choice::Sim if seeds.is_chosen() => SIMULATION_ALONE,
+        _ => cargo_commands(stage),
+    };
+    for arguments in commands {
         let mut cargo = Command::new("cargo");
         cargo
             .current_dir(&workspace.root)
             .args(*arguments)
             .env("CARGO_TARGET_DIR", &workspace.target);
+        for (name, value) in seeds.variables() {
+            cargo.env(name, value.to_string());
+        }
         progress.say(&format!("cargo {}", arguments.join(" ")));
         let status = command::run_visibly(cargo, interrupt)?;
         if !status.success() {
             bail!("`cargo {}` ended with {status}", arguments.join(" "));
         }
+    }
+    if stage == Choice::Mutants {
+        mutants::kill_all(workspace, progress, interrupt)?;
     }
     if stage == Choice::Tidy {
         let faults = tidy::faults(&workspace.root)?;
@@ -197,9 +245,18 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
         Choice::Unit => &[&["test", "--release", "--workspace", "--no-fail-fast"]],
         Choice::Sim => &[&["test", "--release", "--package", "es-sink-core"]],
         Choice::Live => &[&["test", "--release", "--package", "xtask", "--test", "live"]],
-        Choice::Tidy | Choice::All => &[],
+        Choice::Tidy | Choice::Mutants | Choice::All => &[],
     }
 }
+
+const SIMULATION_ALONE: &[&[&str]] = &[&[
+    "test",
+    "--release",
+    "--package",
+    "es-sink-core",
+    "--test",
+    "simulation",
+]];
 
 #[cfg(test)]
 mod tests {

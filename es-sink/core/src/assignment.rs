@@ -66,6 +66,8 @@ impl Assignment {
     #[must_use]
     pub fn commit_due(&self) -> Option<NextOffset> {
         let safe = self.tracker.safe_next_offset()?;
+        #[cfg(logflow_mutants)]
+        let safe = crate::mutant::committed(safe, self.tracker.position());
         self.says_something_new(safe).then_some(safe)
     }
 
@@ -111,6 +113,15 @@ impl Assignment {
             );
         }
         self.committed != Some(next)
+    }
+
+    /// Whether the ticket's record was received under this assignment.
+    fn is_of(&self, ticket: &Ticket) -> bool {
+        #[cfg(logflow_mutants)]
+        if crate::mutant::Mutant::EpochIgnored.is_on() {
+            return true;
+        }
+        self.epoch == ticket.epoch
     }
 
     /// Another log begins where the old one stood.
@@ -223,7 +234,7 @@ impl Assignments {
     #[must_use]
     pub fn of(&self, ticket: &Ticket) -> Option<&Assignment> {
         let assignment = self.slots.get(ticket.slot as usize)?.as_ref()?;
-        (assignment.epoch == ticket.epoch).then_some(assignment)
+        assignment.is_of(ticket).then_some(assignment)
     }
 
     #[cfg(test)]
@@ -304,7 +315,7 @@ impl Assignments {
 /// The assignment that a ticket belongs to, unless it has ended.
 fn of_mut<'a>(slots: &'a mut [Option<Assignment>], ticket: &Ticket) -> Option<&'a mut Assignment> {
     let assignment = slots.get_mut(ticket.slot as usize)?.as_mut()?;
-    (assignment.epoch == ticket.epoch).then_some(assignment)
+    assignment.is_of(ticket).then_some(assignment)
 }
 
 #[cfg(test)]

@@ -104,6 +104,11 @@ impl Batcher {
         (building.n_items() > 0).then(|| building.seal())
     }
 
+    #[cfg(logflow_mutants)]
+    pub(crate) fn building(&self) -> &BulkRequest {
+        &self.building
+    }
+
     /// What it holds in memory, about.
     #[must_use]
     pub fn n_bytes(&self) -> usize {

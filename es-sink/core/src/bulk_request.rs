@@ -154,6 +154,8 @@ impl BulkRequest {
         self.body.extend_from_slice(b"\",\"_id\":");
         push_json_string(&mut self.body, id);
         self.body.extend_from_slice(b"}}\n");
+        #[cfg(logflow_mutants)]
+        crate::mutant::action(&mut self.body, start);
         let source = position(&self.body);
         self.body.extend_from_slice(value);
         let changed = blank_line_breaks(&mut self.body[source as usize..]);
@@ -171,6 +173,11 @@ impl BulkRequest {
             source,
             envelope,
         });
+    }
+
+    #[cfg(logflow_mutants)]
+    pub(crate) fn items(&self) -> &[Item] {
+        &self.items
     }
 
     /// The body's length in bytes.

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::dead_letter::Rejection;
+#[cfg(logflow_mutants)]
+use crate::mutant::Mutant;
 
 /// The part of a bulk reply that is judged; ask for no more (`filter_path`).
 pub const FILTER_PATH: &str = "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by.type,items.*.error.caused_by.reason";
@@ -280,12 +282,16 @@ impl ItemReply<'_> {
             },
             400 => judge_refused(&error),
             401 => ItemVerdict::Hold(HoldCause::Unauthorized, text()),
+            #[cfg(logflow_mutants)]
+            403 if Mutant::ForbiddenDeadLettered.is_on() => ItemVerdict::Reject(error.rejection()),
             403 => ItemVerdict::Hold(forbidden(&error.kind), text()),
             // A disk is full: this is how Elasticsearch makes an index read-only by itself.
             429 if error.kind == CLUSTER_BLOCK => {
                 ItemVerdict::Hold(HoldCause::IndexBlocked, text())
             }
             404 => ItemVerdict::Hold(HoldCause::IndexMissing, text()),
+            #[cfg(logflow_mutants)]
+            409 if Mutant::ConflictAcknowledged.is_on() => ItemVerdict::Indexed { updated: true },
             408 | 409 => ItemVerdict::Retry(RetryCause::Conflict, text()),
             429 => ItemVerdict::Retry(RetryCause::Overloaded, text()),
             500.. => ItemVerdict::Retry(RetryCause::Unavailable, text()),
@@ -435,6 +441,7 @@ impl<'de> Deserialize<'de> for IndexAction {
         #[derive(Deserialize)]
         struct Action<'a> {
             #[serde(borrow)]
+            #[cfg_attr(logflow_mutants, serde(alias = "create"))]
             index: ItemReply<'a>,
         }
         Action::deserialize(parser).map(|action| Self(action.index.verdict()))

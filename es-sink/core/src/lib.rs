@@ -23,3 +23,5 @@ pub mod bulk_response;
 pub mod retry;
 pub mod dead_letter;
 pub mod report;
+#[cfg(logflow_mutants)]
+mod mutant;

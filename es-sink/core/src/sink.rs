@@ -229,7 +229,11 @@ impl Sink {
             record.timestamp_ms,
         );
         let id = document_id(&at, &headers, record.value.unwrap_or_default());
+        #[cfg(logflow_mutants)]
+        let id = crate::mutant::id(id, record.topic, record.partition, record.offset);
         let day = index_day(&at, &headers);
+        #[cfg(logflow_mutants)]
+        let day = crate::mutant::day(day, now);
         if self.index_name.as_ref().is_none_or(|(of, _)| *of != day) {
             self.index_name = Some((day, self.config.index_pattern.index_name(day)));
         }

@@ -141,6 +141,8 @@ impl Sink {
             .into_iter()
             .map(|verdict| verdict.after(suspicions))
             .collect();
+        #[cfg(logflow_mutants)]
+        let verdicts = crate::mutant::verdicts(verdicts, failures);
         let rejected = verdicts.iter().enumerate();
         let rejected = rejected.filter(|(_, verdict)| matches!(verdict, ItemVerdict::Reject(_)));
         let parts: Vec<RecordParts> = rejected

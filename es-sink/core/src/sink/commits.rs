@@ -65,12 +65,16 @@ impl Sink {
     pub(super) fn commits_due(&mut self, now: Duration) -> Vec<(TopicPartition, NextOffset)> {
         self.commit.next_at = now + self.config.commit_interval;
         let mut offsets = Vec::new();
+        #[cfg(logflow_mutants)]
+        let unsent = crate::mutant::unsent(&self.batcher, &self.assignments);
         for assignment in self
             .assignments
             .iter_mut()
             .filter(|own| !own.draining && own.passing.is_none())
         {
             assignment.committing = assignment.commit_due();
+            #[cfg(logflow_mutants)]
+            crate::mutant::forget_unsent(assignment, &unsent);
             offsets.extend(
                 assignment
                     .committing

@@ -1,4 +1,4 @@
-//! Single decisions of the machine. What holds over any run is in `tests/machine`.
+//! Single decisions of the machine. What holds over any run is in `tests/simulation`.
 
 use super::*;
 
