@@ -16,7 +16,9 @@ mod scenarios {
     pub(crate) mod end_to_end;
     pub(crate) mod idempotency;
     pub(crate) mod dead_letters;
+    pub(crate) mod holds;
     pub(crate) mod kills;
+    pub(crate) mod protocols;
     pub(crate) mod outages;
     pub(crate) mod search;
     pub(crate) mod metrics;
@@ -39,7 +41,9 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
+    ("holds", scenarios::holds::SCENARIOS),
     ("kills", scenarios::kills::SCENARIOS),
+    ("protocols", scenarios::protocols::SCENARIOS),
     ("outages", scenarios::outages::SCENARIOS),
 ];
 
