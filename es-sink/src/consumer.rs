@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use service::kafka::client_config;
+use service::kafka::{KafkaProperty, client_config};
 
 use crate::callbacks::Link;
 use crate::committer;
@@ -22,6 +22,13 @@ use crate::topic_id;
 /// Records between two looks at replies and deadlines: rare enough to cost
 /// nothing, often enough for a reply to wait only microseconds.
 const RECORDS_PER_TURN: u32 = 64;
+/// How a group of the classic protocol shares its partitions and finds out who is gone.
+const CLASSIC_PROTOCOL: [(&str, &str); 3] = [
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "2000"),
+];
+
 /// Runs until the shutdown is complete.
 ///
 /// # Errors
@@ -125,12 +132,9 @@ fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Lin
     let fetch_bytes = (config.fetch_ahead_kib * 1024 / 4)
         .clamp(1 << 20, 16 << 20)
         .to_string();
-    let needed = [
+    let mut needed = vec![
         ("group.id", config.sink.group.as_str()),
         ("client.id", "es-sink"),
-        ("partition.assignment.strategy", "cooperative-sticky"),
-        ("session.timeout.ms", "10000"),
-        ("heartbeat.interval.ms", "2000"),
         ("max.poll.interval.ms", "300000"),
         ("queued.min.messages", "100000"),
         ("queued.max.messages.kbytes", fetch_ahead.as_str()),
@@ -144,6 +148,10 @@ fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Lin
         ("statistics.interval.ms", "1000"),
         ("reconnect.backoff.max.ms", "2000"),
     ];
+    // In the protocol of Kafka 4 the brokers decide these, and librdkafka refuses them.
+    if !config.kafka_properties.iter().any(is_consumer_protocol) {
+        needed.extend(CLASSIC_PROTOCOL);
+    }
     let client = client_config(
         &config.brokers,
         &needed,
@@ -156,4 +164,8 @@ fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Lin
     let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).context("subscribing")?;
     Ok(Arc::new(consumer))
+}
+
+fn is_consumer_protocol(property: &KafkaProperty) -> bool {
+    property.key == "group.protocol" && property.value.eq_ignore_ascii_case("consumer")
 }
