@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{test, up};
+use xtask::{outage, test, up};
 
 /// The one tool of the logflow repository.
 #[derive(Debug, Parser)]
@@ -19,12 +19,15 @@ enum Command {
     Up(up::Options),
     /// Check everything that CI checks, or a part of it.
     Test(test::Options),
+    /// Take Elasticsearch away for minutes under load, and report what that costs the sink.
+    Outage(outage::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Line::parse().command {
         Command::Up(options) => up::up(&options),
         Command::Test(options) => test::test(&options),
+        Command::Outage(options) => outage::outage(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
