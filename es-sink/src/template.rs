@@ -2,13 +2,15 @@
 //!
 //! In the flow: `config` → **`template`** → `consumer`. Idempotent and versioned;
 //! a template of somebody else under the same name is never overwritten.
+//! What OpenSearch does not know of it is replaced in [`for_opensearch`] alone.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use log_event::document::IndexPattern;
-use serde_json::Value;
+use serde_json::{Value, json};
 use service::elasticsearch::{Method, Nodes, Reply, Request};
+use service::search_engine::SearchEngine;
 
 /// The template as it ships; its pattern is replaced by the operator's.
 const SHIPPED: &str = include_str!("../../deploy/elasticsearch/index-template.json");
@@ -16,6 +18,9 @@ const SHIPPED: &str = include_str!("../../deploy/elasticsearch/index-template.js
 const PRIORITY: usize = 200;
 const MANAGED_BY: &str = "logflow";
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// OpenSearch cannot ignore fields beyond the limit and refuses the event
+/// instead, so the limit is higher there.
+const OPENSEARCH_FIELDS_MAX: u32 = 2_000;
 
 /// The template for an index pattern.
 #[derive(Clone, Debug)]
@@ -101,12 +106,29 @@ impl Template {
         }
     }
 
+    /// The template as an engine takes it.
+    #[must_use]
+    pub fn body_for(&self, engine: SearchEngine) -> Value {
+        let mut body = self.body.clone();
+        match engine {
+            SearchEngine::Elasticsearch => {}
+            SearchEngine::OpenSearch => for_opensearch(&mut body),
+        }
+        body
+    }
+
     /// Looks, decides, installs.
     ///
     /// # Errors
     /// [`TemplateError::NotNow`] while Elasticsearch is away or refuses for a
     /// reason outside the template.
     pub async fn install(&self, nodes: &Nodes) -> Result<Plan, TemplateError> {
+        let engine = SearchEngine::ask(nodes)
+            .await
+            .map_err(|reason| TemplateError::NotNow {
+                name: self.name.clone(),
+                reason,
+            })?;
         let path = format!("/_index_template/{}", self.name);
         let reply = self
             .exchange(nodes, Request::bare(Method::Get, &path, TIMEOUT))
@@ -124,7 +146,7 @@ impl Template {
                 self.name
             ))),
             Plan::Install => {
-                let body = Bytes::from(self.body.to_string());
+                let body = Bytes::from(self.body_for(engine).to_string());
                 let reply = self
                     .exchange(nodes, Request::json(Method::Put, &path, body, TIMEOUT))
                     .await?;
@@ -175,6 +197,39 @@ impl Template {
     }
 }
 
+/// Replaces what OpenSearch 2.19 does not know by what comes closest.
+fn for_opensearch(template: &mut Value) {
+    if let Some(settings) = template["template"]["settings"].as_object_mut() {
+        settings.remove("index.mapping.total_fields.ignore_dynamic_beyond_limit");
+        settings.insert(
+            "index.mapping.total_fields.limit".to_owned(),
+            OPENSEARCH_FIELDS_MAX.into(),
+        );
+    }
+    mapping_for_opensearch(&mut template["template"]["mappings"]);
+}
+
+/// A mapping of a field, or anything that has such somewhere below it.
+fn mapping_for_opensearch(value: &mut Value) {
+    match value["type"].as_str() {
+        // It has none of the other's parameters, and so refuses a key or value of more than 32 KiB.
+        Some("flattened") => *value = json!({ "type": "flat_object" }),
+        // A boolean cannot ignore what is none, and the event would be lost to the index.
+        Some("boolean") if value["ignore_malformed"] == true => {
+            *value = json!({ "type": "keyword", "ignore_above": 1024 });
+        }
+        _ => {
+            let fields = value.as_object_mut().into_iter().flatten();
+            for (_, below) in fields.filter(|(_, below)| below.is_object() || below.is_array()) {
+                match below {
+                    Value::Array(all) => all.iter_mut().for_each(mapping_for_opensearch),
+                    one => mapping_for_opensearch(one),
+                }
+            }
+        }
+    }
+}
+
 fn text(reply: &Reply) -> String {
     String::from_utf8_lossy(&reply.body)
         .chars()
@@ -185,7 +240,6 @@ fn text(reply: &Reply) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn template(pattern: &str) -> Template {
         Template::new(&pattern.parse().unwrap())
@@ -221,5 +275,52 @@ mod tests {
             ours.plan(Some(&json!({"_meta": {"managed_by": "somebody"}}))),
             Plan::Refuse
         );
+    }
+
+    #[test]
+    fn opensearch_gets_what_it_knows_and_elasticsearch_what_ships() {
+        let ours = template("logflow-{date}");
+        assert_eq!(ours.body_for(SearchEngine::Elasticsearch), ours.body);
+        let theirs = ours.body_for(SearchEngine::OpenSearch);
+        let (settings, mappings) = (
+            &theirs["template"]["settings"],
+            &theirs["template"]["mappings"],
+        );
+        assert_eq!(settings["index.mapping.total_fields.limit"], 2_000);
+        assert_eq!(
+            mappings["properties"]["metadata"],
+            json!({"type": "flat_object"})
+        );
+        assert_eq!(
+            mappings["dynamic_templates"][3]["booleans"]["mapping"],
+            json!({"type": "keyword", "ignore_above": 1024})
+        );
+        let text = theirs.to_string();
+        for unknown in [
+            "ignore_dynamic_beyond_limit",
+            "flattened",
+            "\"boolean\",\"ign",
+        ] {
+            assert!(!text.contains(unknown), "{unknown} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_both_engines_know_is_the_same_for_both() {
+        let ours = template("logflow-{date}");
+        let theirs = ours.body_for(SearchEngine::OpenSearch);
+        for part in [
+            "/index_patterns",
+            "/priority",
+            "/_meta",
+            "/template/settings/index.translog.durability",
+            "/template/mappings/properties/message",
+            "/template/mappings/properties/timestamp",
+            "/template/mappings/dynamic_templates/0",
+            "/template/mappings/dynamic_templates/1",
+        ] {
+            let (ours, theirs) = (ours.body.pointer(part), theirs.pointer(part));
+            assert!(ours.is_some() && ours == theirs, "{part}: {theirs:?}");
+        }
     }
 }

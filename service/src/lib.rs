@@ -4,7 +4,8 @@
 //! 1. [`settings`]: flags, environment and file become one checked configuration.
 //! 2. [`units`]: sizes and durations as people write them.
 //! 3. [`logging`]: one line per event worth a line, for people or for machines.
-//! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way.
+//! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way;
+//!    [`search_engine`]: Elasticsearch or OpenSearch.
 //! 5. [`metrics`]: what is counted, under the service's name.
 //! 6. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
 //! 7. [`shutdown`]: SIGTERM drains.
@@ -14,6 +15,7 @@ pub mod units;
 pub mod logging;
 pub mod kafka;
 pub mod elasticsearch;
+pub mod search_engine;
 pub mod metrics;
 pub mod operations;
 pub mod shutdown;

@@ -107,7 +107,8 @@ impl Node {
             })?;
         }
         let privileges = if rustix::process::geteuid().is_root() {
-            self.as_nobody(distribution)?
+            let readable = [&distribution.elasticsearch.join("lib"), &distribution.java];
+            as_nobody(&self.directory, &readable)?
         } else {
             Vec::new()
         };
@@ -142,46 +143,41 @@ impl Node {
             stop_within: Duration::from_secs(60),
         })
     }
+}
 
-    /// The options that make the server run as `nobody`, who owns the node's directory from now on.
-    fn as_nobody(&self, distribution: &Distribution) -> Result<Vec<OsString>> {
-        let (user, group) = nobody()?;
-        give(&self.directory, user, group)?;
-        let mut options: Vec<OsString> = vec![
-            "--reuid".into(),
-            user.to_string().into(),
-            "--regid".into(),
-            group.to_string().into(),
+/// The options that make a server run as `nobody`, who owns the node's `directory` from now on and must be able to read
+/// what is `readable`.
+pub(super) fn as_nobody(directory: &Path, readable: &[&PathBuf]) -> Result<Vec<OsString>> {
+    let (user, group) = nobody()?;
+    give(directory, user, group)?;
+    let mut options: Vec<OsString> = vec![
+        "--reuid".into(),
+        user.to_string().into(),
+        "--regid".into(),
+        group.to_string().into(),
+    ];
+    options.push("--clear-groups".into());
+    // A checkout below root's home is closed to everyone else: then the server may pass closed directories.
+    let data = directory.join("data");
+    let reachable = readable.iter().copied().chain([&data]).all(|directory| {
+        let mut test = Command::new("setpriv");
+        test.args(&options)
+            .args(["--", "test", "-r"])
+            .arg(directory)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        test.status().is_ok_and(|status| status.success())
+    });
+    if !reachable {
+        // Without the last, access(2) would still say no to a user that is not root.
+        let passing = [
+            "--inh-caps=+dac_override",
+            "--ambient-caps=+dac_override",
+            "--securebits=+no_setuid_fixup",
         ];
-        options.push("--clear-groups".into());
-        // A checkout below root's home is closed to everyone else: then the server may pass closed directories.
-        let jars = distribution.elasticsearch.join("lib");
-        let reachable = [
-            jars.as_path(),
-            &self.directory.join("data"),
-            &distribution.java,
-        ]
-        .iter()
-        .all(|directory| {
-            let mut test = Command::new("setpriv");
-            test.args(&options)
-                .args(["--", "test", "-r"])
-                .arg(directory)
-                .stdin(Stdio::null())
-                .stderr(Stdio::null());
-            test.status().is_ok_and(|status| status.success())
-        });
-        if !reachable {
-            // Without the last, access(2) would still say no to a user that is not root.
-            let passing = [
-                "--inh-caps=+dac_override",
-                "--ambient-caps=+dac_override",
-                "--securebits=+no_setuid_fixup",
-            ];
-            options.extend(passing.map(Into::into));
-        }
-        Ok(options)
+        options.extend(passing.map(Into::into));
     }
+    Ok(options)
 }
 
 /// The ids of user and group of `nobody`.
@@ -209,7 +205,7 @@ fn give(path: &Path, user: u32, group: u32) -> Result<()> {
 }
 
 /// Copies the files that the distribution configures itself with, where the node has none yet.
-fn copy_missing(source: &Path, target: &Path) -> Result<()> {
+pub(super) fn copy_missing(source: &Path, target: &Path) -> Result<()> {
     let failed = || format!("cannot copy `{}`", source.display());
     for entry in fs::read_dir(source).with_context(failed)? {
         let path = entry.with_context(failed)?.path();

@@ -1,6 +1,6 @@
 //! Real Kafka and real Elasticsearch on one machine, without Docker.
 //!
-//! In the flow: `prerequisites` → `provision` (fetch) → `template` (their files) → `kafka`, `elasticsearch` (run) →
+//! In the flow: `prerequisites` → `provision` (fetch) → `template` (their files) → `kafka`, `elasticsearch`, `opensearch` (run) →
 //! `services`. Any number of instances can run side by side: each has its own directory, ports and heap.
 //! Not here: stopping and restarting, which is the same for every process (`process`).
 
@@ -9,6 +9,7 @@ pub mod template;
 pub mod metadata;
 pub mod kafka;
 pub mod elasticsearch;
+pub mod opensearch;
 
 use std::net::TcpListener;
 

@@ -20,6 +20,7 @@ mod scenarios {
     pub(crate) mod kills;
     pub(crate) mod protocols;
     pub(crate) mod outages;
+    pub(crate) mod opensearch;
     pub(crate) mod search;
     pub(crate) mod metrics;
 }
@@ -45,6 +46,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("kills", scenarios::kills::SCENARIOS),
     ("protocols", scenarios::protocols::SCENARIOS),
     ("outages", scenarios::outages::SCENARIOS),
+    ("opensearch", scenarios::opensearch::SCENARIOS),
 ];
 
 fn main() -> ExitCode {

@@ -156,6 +156,18 @@ impl<'world> Stage<'world> {
         &mut self.world.elasticsearch
     }
 
+    /// From here on OpenSearch stands where Elasticsearch stood: for the services, and for what the stage itself asks.
+    pub(crate) fn use_opensearch(&mut self) -> Result<()> {
+        let (node, _) = self.world.opensearch()?;
+        self.wiring.elasticsearch = node.url();
+        Ok(())
+    }
+
+    /// The OpenSearch node.
+    pub(crate) fn opensearch(&mut self) -> Result<&mut Part> {
+        self.world.opensearch().map(|(_, part)| part)
+    }
+
     /// The path of a release binary, `loadtest` among them.
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
         self.world.binaries.path(name)

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use xtask::engines::elasticsearch::Node;
 use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
-use xtask::engines::provision::provision;
+use xtask::engines::opensearch;
+use xtask::engines::provision::{Distribution, provision, provision_opensearch};
 use xtask::interrupt::Interrupt;
 use xtask::prerequisites::{self, BUILD, CHECKS, ENGINES};
 use xtask::process::Stopped;
@@ -34,6 +35,9 @@ pub(crate) struct World {
     pub(crate) node: Node,
     /// Its process.
     pub(crate) elasticsearch: Part,
+    /// The OpenSearch node and its process, once a scenario has asked for it.
+    pub(crate) opensearch: Option<(opensearch::Node, Part)>,
+    distribution: Distribution,
     /// The directory of the suite.
     pub(crate) directory: PathBuf,
     /// Whether the user asked for an end.
@@ -81,6 +85,8 @@ impl World {
             kafka,
             node,
             elasticsearch,
+            opensearch: None,
+            distribution,
             directory,
             interrupt: interrupt.clone(),
             _lock: lock,
@@ -89,19 +95,45 @@ impl World {
 
     /// Starts again what the scenario before left stopped, and waits until both engines work.
     pub(crate) fn mend(&mut self) -> Result<()> {
-        for engine in [&mut self.kafka, &mut self.elasticsearch] {
+        for engine in self.engines() {
             engine.resume();
             if !engine.is_running() {
                 engine.launch()?;
             }
         }
-        self.kafka.wait_until_ready()?;
-        self.elasticsearch.wait_until_ready()
+        self.engines().try_for_each(Part::wait_until_ready)
     }
 
-    /// Stops both engines, as an operator would.
+    /// The OpenSearch node, which the first scenario that wants it fetches and starts.
+    pub(crate) fn opensearch(&mut self) -> Result<&mut (opensearch::Node, Part)> {
+        if self.opensearch.is_none() {
+            let progress = Progress::new();
+            let home = provision_opensearch(&self.workspace, &progress, &self.interrupt)?;
+            let node = opensearch::Node {
+                name: "opensearch".to_owned(),
+                http_port: free_port()?,
+                transport_port: free_port()?,
+                directory: self.directory.join("opensearch"),
+                heap_mib: 1024,
+            };
+            let spec = node.prepare(&self.distribution, &home)?;
+            let mut part = Part::new(spec, node.http_port, &self.interrupt);
+            part.start()?;
+            self.opensearch = Some((node, part));
+        }
+        self.opensearch.as_mut().context("it was started above")
+    }
+
+    fn engines(&mut self) -> impl Iterator<Item = &mut Part> {
+        let opensearch = self.opensearch.as_mut().map(|(_, part)| part);
+        [&mut self.kafka, &mut self.elasticsearch]
+            .into_iter()
+            .chain(opensearch)
+    }
+
+    /// Stops all engines, as an operator would.
     pub(crate) fn stop(mut self) -> Result<()> {
-        for engine in [&mut self.elasticsearch, &mut self.kafka] {
+        for engine in self.engines().collect::<Vec<_>>().into_iter().rev() {
             ensure!(
                 engine.stop_anyhow()? != Stopped::Killed,
                 "{} had to be killed",
