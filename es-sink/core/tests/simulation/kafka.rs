@@ -343,7 +343,14 @@ impl World {
         let latency = self.latency();
         let unwritable = self.now < self.kafka.letters_refused_until && !letters.is_empty();
         // Kafka fences by the group's generation only what names offsets.
-        let is_fenced = !offsets.is_empty() && !self.kafka.group.takes(member, generation);
+        let is_stale = !self.kafka.group.takes(member, generation);
+        if offsets.is_empty() {
+            self.seen.insert("dead letters of a log that is gone");
+            if is_stale {
+                self.seen.insert("the same, sent by a zombie");
+            }
+        }
+        let is_fenced = is_stale && !offsets.is_empty();
         let refusal = if is_fenced {
             self.seen.insert("transaction of a stale generation fenced");
             Some("illegal generation")

@@ -23,7 +23,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 const FOUND: [(u64, &str); 0] = [];
 
 /// What the fixed seeds must meet, all in all.
-const EVERYTHING: [&str; 70] = [
+const EVERYTHING: [&str; 72] = [
     "a late commit overtook a transaction",
     "a late commit set an offset back",
     "bulk lost",
@@ -35,6 +35,7 @@ const EVERYTHING: [&str; 70] = [
     "cooperative rebalance",
     "crash",
     "crashed before it was synced",
+    "dead letters of a log that is gone",
     "dead letter retried",
     "document_parsing_exception",
     "eager rebalance",
@@ -79,6 +80,7 @@ const EVERYTHING: [&str; 70] = [
     "slow node",
     "split",
     "tail lost in an unclean election",
+    "the same, sent by a zombie",
     "topic created again",
     "transaction aborted",
     "transaction ended by the coordinator",
