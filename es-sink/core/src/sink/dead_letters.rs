@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use log_event::document::document_id;
-use log_event::offset::Offset;
+use log_event::offset::{NextOffset, Offset};
 use log_event::record::RecordHeaders;
 
 use super::{Command, InFlightCommit, Sink, coordinates, held};
@@ -89,8 +89,12 @@ impl Sink {
             letters.extend(passed.map(|(offset, rejected)| {
                 written_out(&self.config.group, &assignment.at, offset, rejected)
             }));
-            assignment.committing = passage.next;
-            offsets.extend(passage.next.map(|next| (assignment.at.clone(), next)));
+            // Of a log that is gone there is nothing to commit. But a transaction without an
+            // offset is not fenced: a sink that has lost the partition and does not know it
+            // would publish what its next owner publishes, too. The beginning is always true.
+            let next = passage.next.unwrap_or(NextOffset(0));
+            assignment.committing = Some(next);
+            offsets.push((assignment.at.clone(), next));
         }
         if letters.is_empty() {
             return None;

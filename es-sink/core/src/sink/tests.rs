@@ -337,7 +337,9 @@ fn what_was_read_of_a_topic_that_is_created_again_is_settled_and_commits_nothing
     assert!(matches!(bench.commands()[..], []));
     bench.reply_items(bulk, &[201]);
     bench.now += ms(1_000);
-    assert_eq!(bench.transaction(), Some((vec!["a".to_owned()], vec![])));
+    // Fenced like every other: with the beginning of the new log.
+    let transaction = (vec!["a".to_owned()], vec![(0, 0)]);
+    assert_eq!(bench.transaction(), Some(transaction));
     bench.transaction_reply(Ok(()));
     bench.next = 0;
     bench.records(2, b"{}");

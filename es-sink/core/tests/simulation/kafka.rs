@@ -140,20 +140,20 @@ impl Kafka {
             if let Some(log) = self.logs.get_mut(&new.at).filter(|_| is_current) {
                 log.committed_to = log.committed_to.max(new.offset);
             }
-            let before = self.committed.get(&new.at);
-            // Where reading would begin: an offset of another topic is ignored.
-            let current_id = self.topic_ids[new.at.topic];
-            let begins_at = |offset, topic_id| if topic_id == current_id { offset } else { 0 };
-            let new_start = begins_at(new.offset, new.topic_id);
-            let start_before = before.map_or(0, |before| begins_at(before.offset, before.topic_id));
-            if before.is_some_and(|before| before.appended > appended) {
-                if start_before < new_start {
-                    set_back.push((new.at, new_start, start_before));
+            // To who reads the topic as it is, a commit of another one says nothing.
+            let topic_id = self.topic_ids[new.at.topic];
+            let said = |id: u32, offset: i64| if id == topic_id { offset } else { 0 };
+            let now = said(new.topic_id, new.offset);
+            if let Some(before) = self.committed.get(&new.at) {
+                let was = said(before.topic_id, before.offset);
+                let is_overtaken = before.appended > appended;
+                let (from, to) = if is_overtaken { (now, was) } else { (was, now) };
+                if to < from {
+                    set_back.push((new.at, from, to));
                 }
-                continue;
-            }
-            if new_start < start_before {
-                set_back.push((new.at, start_before, new_start));
+                if is_overtaken {
+                    continue;
+                }
             }
             self.committed.insert(
                 new.at,
@@ -344,7 +344,11 @@ impl World {
         let unwritable = self.now < self.kafka.letters_refused_until && !letters.is_empty();
         // Kafka fences by the group's generation only what names offsets.
         let is_stale = !self.kafka.group.takes(member, generation);
-        if offsets.is_empty() {
+        let gone = |letter: &usize| {
+            let record = &self.truth.records[*letter];
+            record.topic_id != self.kafka.topic_ids[record.at.topic]
+        };
+        if letters.iter().any(gone) {
             self.seen.insert("dead letters of a log that is gone");
             if is_stale {
                 self.seen.insert("the same, sent by a zombie");
