@@ -244,7 +244,8 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
         ],
         Choice::Unit => &[&["test", "--release", "--workspace", "--no-fail-fast"]],
         Choice::Sim => &[&["test", "--release", "--package", "es-sink-core"]],
-        Choice::Live => &[&["test", "--release", "--package", "xtask", "--test", "live"]],
+        // The whole workspace, so that the features are those of `unit` and nothing is compiled again.
+        Choice::Live => &[&["test", "--release", "--workspace", "--test", "live"]],
         Choice::Tidy | Choice::Mutants | Choice::All => &[],
     }
 }

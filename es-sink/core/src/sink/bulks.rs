@@ -1,7 +1,8 @@
 //! The way of bulk requests through the machine: sent, judged, settled, tried again.
 //!
 //! In the flow: `batcher` → **`sink::bulks`** → `bulk_response`, `retry`.
-//! Upholds EO-1 and EO-5: an item leaves by a verdict, never by a count of tries.
+//! Upholds EO-1 and EO-5: an item leaves by a verdict. Tries are counted for one case
+//! only, a mapping that may be about to be made (docs/decisions/0006).
 
 use std::time::Duration;
 
@@ -207,6 +208,9 @@ impl Sink {
         }
         if let Some(text) = again.why {
             self.last_error = Some(LastError { at: now, text });
+        }
+        if kept.is_none() && suspects.is_none() {
+            return;
         }
         let failures = failures.saturating_add(1);
         let not_before = now + self.config.backoff.wait(failures, &mut self.jitter);
