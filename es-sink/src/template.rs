@@ -123,12 +123,13 @@ impl Template {
     /// [`TemplateError::NotNow`] while Elasticsearch is away or refuses for a
     /// reason outside the template.
     pub async fn install(&self, nodes: &Nodes) -> Result<Plan, TemplateError> {
-        let engine = SearchEngine::ask(nodes)
-            .await
-            .map_err(|reason| TemplateError::NotNow {
-                name: self.name.clone(),
-                reason,
-            })?;
+        let engine =
+            SearchEngine::ask(nodes, TIMEOUT)
+                .await
+                .map_err(|reason| TemplateError::NotNow {
+                    name: self.name.clone(),
+                    reason,
+                })?;
         let path = format!("/_index_template/{}", self.name);
         let reply = self
             .exchange(nodes, Request::bare(Method::Get, &path, TIMEOUT))

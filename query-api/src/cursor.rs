@@ -13,18 +13,33 @@ use sha2::{Digest as _, Sha256};
 use crate::search_request::{SearchRequest, Sort};
 
 /// The first byte of every cursor: its layout.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HASH_BYTES: usize = 16;
-/// Version, query, check, and the two parts of a position.
-const HEAD_BYTES: usize = 1 + 2 * HASH_BYTES + 16;
+/// With a page of 1,000 still within the 10,000 hits that a search may ask for.
+const SKIP_MAX: u32 = 8_000;
+/// Whether there is a position, its two parts, and the hits to skip.
+const RESUME_BYTES: usize = 1 + 8 + 8 + 4;
+/// Version, query, check, and where to go on.
+const HEAD_BYTES: usize = 1 + 2 * HASH_BYTES + RESUME_BYTES;
 
 /// Where a page ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The point in time that all pages are read from.
     pub point_in_time: String,
-    /// The last hit seen.
-    pub after: Position,
+    /// Where in it.
+    pub resume: Resume,
+}
+
+/// Where a page begins in the order of a point in time. Elasticsearch knows each hit's
+/// place. In OpenSearch hits of several shards may share one; then a page
+/// goes on after the last place that no hit shares with one still to come, and skips what was seen since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// The place to go on after; at the beginning without.
+    pub after: Option<Position>,
+    /// How many hits from there on were seen already; fewer than there are shards.
+    pub skip: u32,
 }
 
 /// A hit's place in the order of a point in time.
@@ -32,8 +47,8 @@ pub struct Cursor {
 pub struct Position {
     /// Nanoseconds since the epoch, or Elasticsearch's stand-in for a missing timestamp.
     pub timestamp: i64,
-    /// Elasticsearch's `_shard_doc`: unique within a point in time.
-    pub shard_doc: i64,
+    /// Elasticsearch's `_shard_doc`, unique within a point in time; OpenSearch's `_seq_no`, unique within a shard.
+    pub tie_break: i64,
 }
 
 /// Why a text is no cursor for this search.
@@ -60,8 +75,12 @@ impl Cursor {
         bytes.push(VERSION);
         bytes.extend(query_hash(request));
         bytes.extend([0; HASH_BYTES]);
-        bytes.extend(self.after.timestamp.to_be_bytes());
-        bytes.extend(self.after.shard_doc.to_be_bytes());
+        let after = self.resume.after;
+        let (timestamp, tie_break) = after.map_or((0, 0), |at| (at.timestamp, at.tie_break));
+        bytes.push(u8::from(after.is_some()));
+        bytes.extend(timestamp.to_be_bytes());
+        bytes.extend(tie_break.to_be_bytes());
+        bytes.extend(self.resume.skip.to_be_bytes());
         bytes.extend(self.point_in_time.as_bytes());
         let check = check_hash(&bytes);
         bytes[1 + HASH_BYTES..1 + 2 * HASH_BYTES].copy_from_slice(&check);
@@ -85,7 +104,7 @@ impl Cursor {
             .split_at_checked(HEAD_BYTES)
             .ok_or(CursorError::Damaged)?;
         let (query, rest) = head[1..].split_at(HASH_BYTES);
-        let (check, position) = rest.split_at(HASH_BYTES);
+        let (check, resume) = rest.split_at(HASH_BYTES);
         if check != check_hash(&bytes) {
             return Err(CursorError::Damaged);
         }
@@ -93,16 +112,26 @@ impl Cursor {
             return Err(CursorError::OtherQuery);
         }
         let point_in_time = std::str::from_utf8(point_in_time).map_err(|_| CursorError::Damaged)?;
-        let (timestamp, shard_doc) = position.split_at(8);
-        let number = |bytes: &[u8]| bytes.try_into().map(i64::from_be_bytes);
         Ok(Self {
             point_in_time: point_in_time.to_owned(),
-            after: Position {
-                timestamp: number(timestamp).map_err(|_| CursorError::Damaged)?,
-                shard_doc: number(shard_doc).map_err(|_| CursorError::Damaged)?,
-            },
+            resume: read_resume(resume).ok_or(CursorError::Damaged)?,
         })
     }
+}
+
+fn read_resume(bytes: &[u8]) -> Option<Resume> {
+    let (has_position, rest) = bytes.split_first()?;
+    let (timestamp, rest) = rest.split_first_chunk()?;
+    let (tie_break, rest) = rest.split_first_chunk()?;
+    let position = Position {
+        timestamp: i64::from_be_bytes(*timestamp),
+        tie_break: i64::from_be_bytes(*tie_break),
+    };
+    let skip = u32::from_be_bytes(rest.try_into().ok()?);
+    (skip <= SKIP_MAX).then_some(Resume {
+        after: (*has_position == 1).then_some(position),
+        skip,
+    })
 }
 
 /// Everything that decides which hits there are and in which order; the limit does not.
@@ -186,15 +215,15 @@ mod tests {
     }
 
     fn cursors() -> impl Strategy<Value = Cursor> {
-        ("[A-Za-z0-9=_-]{0,60}", any::<i64>(), any::<i64>()).prop_map(
-            |(point_in_time, timestamp, shard_doc)| Cursor {
-                point_in_time,
-                after: Position {
-                    timestamp,
-                    shard_doc,
-                },
-            },
-        )
+        let position = (any::<i64>(), any::<i64>()).prop_map(|(timestamp, tie_break)| Position {
+            timestamp,
+            tie_break,
+        });
+        let resume = (proptest::option::of(position), 0..=SKIP_MAX);
+        ("[A-Za-z0-9=_-]{0,60}", resume).prop_map(|(point_in_time, (after, skip))| Cursor {
+            point_in_time,
+            resume: Resume { after, skip },
+        })
     }
 
     proptest! {

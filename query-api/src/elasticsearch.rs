@@ -4,16 +4,18 @@
 //! Judges by HTTP status and error type, never by the text of a reason.
 //! Not here: which node is asked (`service::elasticsearch`), what hits mean (`search_response`).
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use service::elasticsearch::{Method, NoReply, Nodes, Request};
+use service::search_engine::SearchEngine;
 
 use crate::config::IndexExpression;
 use crate::es_query;
 use crate::metrics::{Metrics, Operation};
+use crate::search_response::Found;
 
 /// How long closing a point in time may take: it is not waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,12 +57,23 @@ pub enum SearchError {
     Unreadable(serde_json::Error),
 }
 
+/// What came of opening a point in time.
+#[derive(Debug)]
+pub enum Opened {
+    /// Its id.
+    PointInTime(String),
+    /// No index matches; this is the reply to a search in them.
+    Nothing(Bytes),
+}
+
 /// The cluster and the indices in it that are searched.
 #[derive(Debug)]
 pub struct Elasticsearch {
     nodes: Nodes,
     index: IndexExpression,
     search_path: String,
+    /// Once a node has told.
+    engine: OnceLock<SearchEngine>,
     metrics: Metrics,
     /// What the last probe found; `None` after a good one.
     not_ready: Mutex<Option<String>>,
@@ -74,8 +87,21 @@ impl Elasticsearch {
             nodes,
             search_path: es_query::search_path(&index),
             index,
+            engine: OnceLock::new(),
             metrics,
             not_ready: Mutex::new(Some("Elasticsearch was not asked yet".to_owned())),
+        }
+    }
+
+    /// Which search engine it is, at the deadline at the latest. While no node tells, it is taken for
+    /// Elasticsearch: what then is asked of it gets no answer either.
+    pub async fn engine(&self, deadline: Instant) -> SearchEngine {
+        if let Some(engine) = self.engine.get() {
+            return *engine;
+        }
+        match SearchEngine::ask(&self.nodes, until(deadline)).await {
+            Ok(engine) => *self.engine.get_or_init(|| engine),
+            Err(_) => SearchEngine::Elasticsearch,
         }
     }
 
@@ -108,32 +134,46 @@ impl Elasticsearch {
     /// As [`Elasticsearch::search`].
     pub async fn open_point_in_time(
         &self,
+        engine: SearchEngine,
         body: Option<Bytes>,
         keep_alive: Duration,
         deadline: Instant,
-    ) -> Result<String, SearchError> {
+    ) -> Result<Opened, SearchError> {
         #[derive(Deserialize)]
-        struct Opened {
+        struct Reply {
+            #[serde(alias = "pit_id")]
             id: String,
         }
-        let path = es_query::open_point_in_time_path(&self.index, keep_alive);
+        let path = es_query::open_point_in_time_path(engine, &self.index, keep_alive);
         let request = Request {
             body,
             ..Request::bare(Method::Post, &path, until(deadline))
         };
         let reply = self
             .exchange(Operation::OpenCursor, request, deadline)
-            .await?;
-        let opened: Opened = serde_json::from_slice(&reply).map_err(SearchError::Unreadable)?;
-        Ok(opened.id)
+            .await;
+        // OpenSearch opens none over no index at all, and says so like any other refusal.
+        if engine == SearchEngine::OpenSearch
+            && let Err(SearchError::Refused { status: 400, .. }) = &reply
+        {
+            let nothing = self
+                .search(es_query::probe(until(deadline)), deadline)
+                .await?;
+            if Found::read(&nothing)?.is_of_no_index() {
+                return Ok(Opened::Nothing(nothing));
+            }
+        }
+        let reply: Reply = serde_json::from_slice(&reply?).map_err(SearchError::Unreadable)?;
+        Ok(Opened::PointInTime(reply.id))
     }
 
     /// Closes a point in time. A failure costs nothing: it closes by itself.
     pub async fn close_point_in_time(&self, point_in_time: &str) {
-        let body = es_query::close_point_in_time(point_in_time);
-        let path = es_query::CLOSE_POINT_IN_TIME_PATH;
-        let request = Request::json(Method::Delete, path, body, CLOSE_TIMEOUT);
         let deadline = Instant::now() + CLOSE_TIMEOUT;
+        let engine = self.engine(deadline).await;
+        let body = es_query::close_point_in_time(engine, point_in_time);
+        let path = es_query::close_point_in_time_path(engine);
+        let request = Request::json(Method::Delete, path, body, until(deadline));
         match self
             .exchange(Operation::CloseCursor, request, deadline)
             .await
@@ -150,9 +190,10 @@ impl Elasticsearch {
 
     /// Asks whether searches can work, and remembers the answer for [`Elasticsearch::not_ready`].
     pub async fn probe(&self) {
-        let body = es_query::probe(PROBE_TIMEOUT);
-        let request = Request::json(Method::Post, &self.search_path, body, PROBE_TIMEOUT);
         let deadline = Instant::now() + PROBE_TIMEOUT;
+        self.engine(deadline).await;
+        let body = es_query::probe(PROBE_TIMEOUT);
+        let request = Request::json(Method::Post, &self.search_path, body, until(deadline));
         let found = self.exchange(Operation::Probe, request, deadline).await;
         if let Err(error) = &found {
             self.metrics

@@ -11,13 +11,21 @@
 //! words of a million messages). Where the part is nothing but such a run, the
 //! words alone decide.
 
+//!
+//! OpenSearch 2.19 differs in three things, each decided where it is spelled: a
+//! point in time is opened and closed elsewhere and has no `_shard_doc`, so the
+//! tie-break is `_seq_no`, which is unique in a shard only (`cursor` skips what
+//! it leaves equal); a wildcard on `message.raw` must not ask to ignore case; and
+//! what is too long for `message.raw` is known by its absence.
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use service::search_engine::SearchEngine;
 
 use crate::config::IndexExpression;
-use crate::cursor::Position;
+use crate::cursor::Resume;
 use crate::search_request::{Filters, SearchRequest, Sort, TimeRange};
 
 /// Hits are counted exactly up to here; beyond it only "at least" is known.
@@ -25,9 +33,6 @@ pub const TOTAL_HITS_COUNTED_MAX: u32 = 10_000;
 
 /// Where a search in a point in time is sent: the point in time knows its indices.
 pub const SEARCH_POINT_IN_TIME_PATH: &str = "/_search";
-/// Where a point in time is closed.
-pub const CLOSE_POINT_IN_TIME_PATH: &str = "/_pit";
-
 /// An index that does not exist is no error: nothing was logged yet.
 const ABSENT_IS_EMPTY: &str = "ignore_unavailable=true&allow_no_indices=true";
 
@@ -37,64 +42,91 @@ pub fn search_path(index: &IndexExpression) -> String {
     format!("/{}/_search?{ABSENT_IS_EMPTY}", index.as_str())
 }
 
-/// Where a point in time is opened.
+/// Where a point in time is opened. One without all shards would leave out hits silently.
 #[must_use]
-pub fn open_point_in_time_path(index: &IndexExpression, keep_alive: Duration) -> String {
+pub fn open_point_in_time_path(
+    engine: SearchEngine,
+    index: &IndexExpression,
+    keep_alive: Duration,
+) -> String {
     let keep_alive = millis(keep_alive);
+    let at = match engine {
+        SearchEngine::Elasticsearch => "_pit?",
+        SearchEngine::OpenSearch => "_search/point_in_time?allow_partial_pit_creation=false&",
+    };
     format!(
-        "/{}/_pit?{ABSENT_IS_EMPTY}&keep_alive={keep_alive}",
+        "/{}/{at}{ABSENT_IS_EMPTY}&keep_alive={keep_alive}",
         index.as_str()
     )
 }
 
+/// Where a point in time is closed.
+#[must_use]
+pub fn close_point_in_time_path(engine: SearchEngine) -> &'static str {
+    match engine {
+        SearchEngine::Elasticsearch => "/_pit",
+        SearchEngine::OpenSearch => "/_search/point_in_time",
+    }
+}
+
 /// A search for one page, the hits not counted.
 #[must_use]
-pub fn search(request: &SearchRequest, timeout: Duration) -> Bytes {
+pub fn search(engine: SearchEngine, request: &SearchRequest, timeout: Duration) -> Bytes {
     body(&json!({
-        "query": query(request),
+        "query": query(engine, request),
         "size": request.limit,
-        "sort": sort(request.sort),
+        "sort": [by_time(request.sort)],
         "timeout": millis(timeout),
         "track_total_hits": false,
     }))
 }
 
-/// A search for one page of a point in time, with one hit more than the page
-/// holds: it tells whether there is a next page.
+/// A search for one page of a point in time, with the hits to be skipped and with
+/// one hit more than the page holds: it tells whether there is a next page.
 #[must_use]
 pub fn search_point_in_time(
+    engine: SearchEngine,
     request: &SearchRequest,
     point_in_time: &str,
-    after: Option<Position>,
+    resume: Resume,
     keep_alive: Duration,
     timeout: Duration,
 ) -> Bytes {
     let mut search = json!({
         "pit": { "id": point_in_time, "keep_alive": millis(keep_alive) },
-        "query": query(request),
-        "size": request.limit + 1,
-        "sort": sort(request.sort),
+        "query": query(engine, request),
+        "size": request.limit + resume.skip + 1,
+        "sort": by_time_and_tie_break(engine, request.sort),
         "timeout": millis(timeout),
         "track_total_hits": TOTAL_HITS_COUNTED_MAX,
     });
-    if let Some(after) = after {
-        search["search_after"] = json!([after.timestamp, after.shard_doc]);
+    if let Some(after) = resume.after {
+        search["search_after"] = json!([after.timestamp, after.tie_break]);
     }
     body(&search)
 }
 
 /// The body that opens a point in time: it leaves out the indices that cannot
 /// hold a hit, because each shard costs memory there and length in the cursor.
+/// OpenSearch has no such filter.
 #[must_use]
-pub fn open_point_in_time(request: &SearchRequest) -> Option<Bytes> {
-    let range = range(request.range)?;
-    Some(body(&json!({ "index_filter": range })))
+pub fn open_point_in_time(engine: SearchEngine, request: &SearchRequest) -> Option<Bytes> {
+    match engine {
+        SearchEngine::Elasticsearch => {
+            let range = range(request.range)?;
+            Some(body(&json!({ "index_filter": range })))
+        }
+        SearchEngine::OpenSearch => None,
+    }
 }
 
 /// The body that closes a point in time.
 #[must_use]
-pub fn close_point_in_time(point_in_time: &str) -> Bytes {
-    body(&json!({ "id": point_in_time }))
+pub fn close_point_in_time(engine: SearchEngine, point_in_time: &str) -> Bytes {
+    match engine {
+        SearchEngine::Elasticsearch => body(&json!({ "id": point_in_time })),
+        SearchEngine::OpenSearch => body(&json!({ "pit_id": [point_in_time] })),
+    }
 }
 
 /// A search that finds nothing and costs nothing, but needs all that a search needs.
@@ -116,21 +148,33 @@ fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// By time; in a point in time Elasticsearch adds `_shard_doc` as the tie-break.
-fn sort(sort: Sort) -> Value {
-    let order = match sort {
-        Sort::Newest => "desc",
-        Sort::Oldest => "asc",
-    };
-    json!([{ "timestamp": {
-        "missing": "_last",
-        "numeric_type": "date_nanos",
-        "order": order,
-        "unmapped_type": "date_nanos",
-    }}])
+/// In a point in time Elasticsearch adds `_shard_doc` as the tie-break by itself.
+fn by_time_and_tie_break(engine: SearchEngine, sort: Sort) -> Value {
+    match engine {
+        SearchEngine::Elasticsearch => json!([by_time(sort)]),
+        SearchEngine::OpenSearch => {
+            json!([by_time(sort), { "_seq_no": { "order": order(sort) } }])
+        }
+    }
 }
 
-fn query(request: &SearchRequest) -> Value {
+fn by_time(sort: Sort) -> Value {
+    json!({ "timestamp": {
+        "missing": "_last",
+        "numeric_type": "date_nanos",
+        "order": order(sort),
+        "unmapped_type": "date_nanos",
+    }})
+}
+
+fn order(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Newest => "desc",
+        Sort::Oldest => "asc",
+    }
+}
+
+fn query(engine: SearchEngine, request: &SearchRequest) -> Value {
     let Filters {
         level,
         resource_id,
@@ -154,7 +198,7 @@ fn query(request: &SearchRequest) -> Value {
         .collect();
     filters.extend(range(request.range));
     if let Some(part) = message {
-        filters.extend(message_contains(part));
+        filters.extend(message_contains(engine, part));
     }
     if filters.is_empty() {
         json!({ "match_all": {} })
@@ -174,7 +218,7 @@ fn range(range: TimeRange) -> Option<Value> {
     (!bounds.is_empty()).then(|| json!({ "range": { "timestamp": bounds } }))
 }
 
-fn message_contains(part: &str) -> Vec<Value> {
+fn message_contains(engine: SearchEngine, part: &str) -> Vec<Value> {
     let run = longest_run(part);
     let mut filters = Vec::new();
     if !run.is_empty() {
@@ -182,11 +226,21 @@ fn message_contains(part: &str) -> Vec<Value> {
     }
     if run.len() < part.len() {
         // A message that is too long for `message.raw` is known by its words alone.
+        let (exactly, not_in_raw) = match engine {
+            SearchEngine::Elasticsearch => (
+                contains("message.raw", part),
+                json!({ "term": { "_ignored": "message.raw" } }),
+            ),
+            SearchEngine::OpenSearch => (
+                contains_lower_cased("message.raw", part),
+                json!({ "bool": { "must_not": [{ "exists": { "field": "message.raw" } }] } }),
+            ),
+        };
         let too_long = json!({ "bool": { "filter": [
-            { "term": { "_ignored": "message.raw" } },
+            not_in_raw,
             { "match_phrase_prefix": { "message": part } },
         ]}});
-        filters.push(json!({ "bool": { "should": [contains("message.raw", part), too_long] } }));
+        filters.push(json!({ "bool": { "should": [exactly, too_long] } }));
     }
     filters
 }
@@ -200,6 +254,14 @@ fn longest_run(part: &str) -> &str {
 fn contains(field: &str, part: &str) -> Value {
     let pattern = format!("*{}*", literally(part));
     json!({ "wildcard": { field: { "case_insensitive": true, "value": pattern } } })
+}
+
+/// For a field that is lower-cased.
+fn contains_lower_cased(field: &str, part: &str) -> Value {
+    // Letter by letter, as Lucene does it: no letter depends on its neighbours or becomes two.
+    let lower = part.chars().map(|c| c.to_lowercase().next().unwrap_or(c));
+    let pattern = format!("*{}*", literally(&lower.collect::<String>()));
+    json!({ "wildcard": { field: { "value": pattern } } })
 }
 
 /// A text as a pattern that matches nothing but it.

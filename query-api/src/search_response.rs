@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::cursor::Position;
+use crate::cursor::{Position, Resume};
 use crate::elasticsearch::SearchError;
 
 /// What Elasticsearch found, as far as it is of use here.
@@ -167,6 +167,12 @@ impl<'a> Found<'a> {
         Ok(found)
     }
 
+    /// Whether no index at all was searched.
+    #[must_use]
+    pub fn is_of_no_index(&self) -> bool {
+        self.shards.total == 0
+    }
+
     /// Why hits may be missing; none if nothing is.
     #[must_use]
     pub fn partial(&self) -> Vec<Partial> {
@@ -216,27 +222,27 @@ impl<'a> Found<'a> {
         array.into()
     }
 
-    /// Cuts the hits to the page, and says where the next one starts.
+    /// Cuts the hits to the page that begins at `from`, and says where the next one begins.
     ///
     /// A page that is not full is the last one. So is one that is not full only
     /// because it is partial and empty: there is no hit to go on from.
     ///
     /// # Errors
-    /// [`SearchError::Unreadable`] if the last hit has no place in the order.
-    pub fn cut(&mut self, limit: u32) -> Result<Option<Position>, SearchError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    /// [`SearchError::Unreadable`] if a hit has no place in the order.
+    pub fn cut(&mut self, from: Resume, limit: u32) -> Result<Option<Resume>, SearchError> {
+        let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let hits = &mut self.hits.hits;
-        let more = hits.len() > limit || (self.timed_out || self.shards.failed > 0);
-        hits.truncate(limit);
-        let Some(last) = hits.last().filter(|_| more) else {
-            return Ok(None);
+        let seen = count(from.skip).min(hits.len());
+        let end = seen.saturating_add(count(limit)).min(hits.len());
+        let more = hits.len() > end || (self.timed_out || self.shards.failed > 0);
+        let next = if more && end > seen {
+            Some(resume_at(from, &hits[..end], hits.get(end))?)
+        } else {
+            None
         };
-        let sort = last.sort.map_or("null", RawValue::get);
-        let (timestamp, shard_doc) = serde_json::from_str(sort).map_err(SearchError::Unreadable)?;
-        Ok(Some(Position {
-            timestamp,
-            shard_doc,
-        }))
+        hits.truncate(end);
+        hits.drain(..seen);
+        Ok(next)
     }
 
     /// The page as JSON.
@@ -261,10 +267,60 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Where the page after `hits`, which came after `from`, begins: after the last of them, or, if `following` shares its
+/// place, after the hit before all that share it.
+fn resume_at(
+    from: Resume,
+    hits: &[FoundHit<'_>],
+    following: Option<&FoundHit<'_>>,
+) -> Result<Resume, SearchError> {
+    let Some(last) = hits.last() else {
+        return Ok(from);
+    };
+    let last = last.place()?;
+    let is_shared = match following {
+        Some(following) => following.place()? == last,
+        None => false,
+    };
+    if !is_shared {
+        return Ok(Resume {
+            after: Some(last),
+            skip: 0,
+        });
+    }
+    let mut skip = 0;
+    for hit in hits.iter().rev() {
+        let place = hit.place()?;
+        if place != last {
+            return Ok(Resume {
+                after: Some(place),
+                skip,
+            });
+        }
+        skip += 1;
+    }
+    Ok(Resume {
+        after: from.after,
+        skip,
+    })
+}
+
+impl FoundHit<'_> {
+    fn place(&self) -> Result<Position, SearchError> {
+        let sort = self.sort.map_or("null", RawValue::get);
+        let (timestamp, tie_break) = serde_json::from_str(sort).map_err(SearchError::Unreadable)?;
+        Ok(Position {
+            timestamp,
+            tie_break,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
+    use proptest::prelude::*;
 
     const TWO: &str = r#"{"took":3,"timed_out":false,"_shards":{"total":2,"successful":2,"skipped":0,"failed":0},"pit_id":"pit","hits":{"total":{"value":2,"relation":"eq"},"max_score":null,"hits":[
         {"_index":"logflow-2023.09.15","_id":"a\"b","_score":null,"_source":{"message": "1.0e3 \u00e4", "n":1.0e3},"sort":[1694764800000000001,7]},
@@ -320,22 +376,60 @@ mod tests {
     #[test]
     fn a_page_goes_on_after_its_last_hit_if_there_is_one_more() {
         let mut found = two();
-        let next = found.cut(1).unwrap();
-        let first = Position {
-            timestamp: 1_694_764_800_000_000_001,
-            shard_doc: 7,
+        let start = Resume::default();
+        let next = found.cut(start, 1).unwrap();
+        let after = |timestamp, tie_break| Resume {
+            after: Some(Position {
+                timestamp,
+                tie_break,
+            }),
+            skip: 0,
         };
-        assert_eq!(next, Some(first));
+        assert_eq!(next, Some(after(1_694_764_800_000_000_001, 7)));
         assert_eq!(found.hits.hits.len(), 1);
-        assert_eq!(two().cut(2).unwrap(), None);
-        assert_eq!(two().cut(3).unwrap(), None);
+        assert_eq!(two().cut(start, 2).unwrap(), None);
+        assert_eq!(two().cut(start, 3).unwrap(), None);
         let mut partial = two();
         partial.timed_out = true;
-        let second = Position {
-            timestamp: 1_694_764_800_000_000_000,
-            shard_doc: 4_294_967_296,
+        let second = after(1_694_764_800_000_000_000, 4_294_967_296);
+        assert_eq!(partial.cut(start, 3).unwrap(), Some(second));
+    }
+
+    /// What a search of OpenSearch finds of hits at these places, with the n-th hit called n.
+    fn found_at(places: &[(usize, i64)]) -> String {
+        let hit = |(id, place): &(usize, i64)| {
+            format!(r#"{{"_index":"i","_id":"{id}","sort":[{place},0]}}"#)
         };
-        assert_eq!(partial.cut(3).unwrap(), Some(second));
+        let hits: Vec<String> = places.iter().map(hit).collect();
+        format!(
+            r#"{{"took":1,"timed_out":false,"_shards":{{"total":2,"failed":0}},"hits":{{"hits":[{}]}}}}"#,
+            hits.join(",")
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_size_give_each_hit_once_though_several_share_a_place(
+            mut places in proptest::collection::vec(0..4i64, 0..20),
+            limits in proptest::collection::vec(1..5u32, 1..5),
+        ) {
+            places.sort_unstable();
+            let all: Vec<(usize, i64)> = places.into_iter().enumerate().collect();
+            let mut seen = Vec::new();
+            let mut next = Some(Resume::default());
+            let mut limits = limits.into_iter().cycle();
+            while let (Some(from), Some(limit)) = (next, limits.next()) {
+                let after = from.after.map_or(-1, |place| place.timestamp);
+                let rest: Vec<_> = all.iter().filter(|(_, place)| *place > after).copied().collect();
+                let size = rest.len().min((limit + from.skip + 1) as usize);
+                let reply = found_at(&rest[..size]);
+                let mut found = Found::read(reply.as_bytes()).unwrap();
+                next = found.cut(from, limit).unwrap();
+                prop_assert!(found.hits.hits.len() <= limit as usize);
+                seen.extend(found.hits.hits.iter().map(|hit| hit.id.parse::<usize>().unwrap()));
+            }
+            prop_assert_eq!(seen, (0..all.len()).collect::<Vec<_>>());
+        }
     }
 
     #[test]

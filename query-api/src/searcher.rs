@@ -13,8 +13,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Config;
-use crate::cursor::{Cursor, CursorError, Position};
-use crate::elasticsearch::{Elasticsearch, SearchError};
+use crate::cursor::{Cursor, CursorError, Resume};
+use crate::elasticsearch::{Elasticsearch, Opened, SearchError};
 use crate::error::{Code, Problem};
 use crate::es_query;
 use crate::metrics::{Metrics, Operation};
@@ -76,8 +76,10 @@ impl Searcher {
     pub async fn logs(&self, request: &SearchRequest) -> Result<Logs, Problem> {
         let shared = &*self.shared;
         let _permit = shared.admit(request)?;
-        let body = es_query::search(request, shared.search_timeout);
-        let result = shared.elasticsearch.search(body, shared.deadline()).await;
+        let deadline = shared.deadline();
+        let engine = shared.elasticsearch.engine(deadline).await;
+        let body = es_query::search(engine, request, shared.search_timeout);
+        let result = shared.elasticsearch.search(body, deadline).await;
         let failed = |error| shared.failed(Operation::Search, error);
         let reply = result.map_err(failed)?;
         let found = Found::read(&reply).map_err(failed)?;
@@ -102,19 +104,26 @@ impl Searcher {
         let cursor = cursor.map_err(Problem::from)?;
         let _permit = shared.admit(request)?;
         let deadline = shared.deadline();
-        let (point_in_time, after) = match cursor {
-            Some(cursor) => (self.lease(cursor.point_in_time, false), Some(cursor.after)),
+        let (point_in_time, resume) = match cursor {
+            Some(cursor) => (self.lease(cursor.point_in_time, false), cursor.resume),
             None => {
-                let range = es_query::open_point_in_time(request);
+                let engine = shared.elasticsearch.engine(deadline).await;
+                let range = es_query::open_point_in_time(engine, request);
                 let keep_alive = shared.cursor_keep_alive;
                 let opened = shared
                     .elasticsearch
-                    .open_point_in_time(range, keep_alive, deadline);
+                    .open_point_in_time(engine, range, keep_alive, deadline);
                 let failed = |error| shared.failed(Operation::OpenCursor, error);
-                (self.lease(opened.await.map_err(failed)?, true), None)
+                match opened.await.map_err(failed)? {
+                    Opened::PointInTime(id) => (self.lease(id, true), Resume::default()),
+                    Opened::Nothing(reply) => {
+                        let found = Found::read(&reply).map_err(failed)?;
+                        return Ok(found.into_page(&[], None));
+                    }
+                }
             }
         };
-        self.read_page(request, point_in_time, after, deadline)
+        self.read_page(request, point_in_time, resume, deadline)
             .await
     }
 
@@ -122,14 +131,15 @@ impl Searcher {
         &self,
         request: &SearchRequest,
         mut point_in_time: Lease,
-        after: Option<Position>,
+        resume: Resume,
         deadline: Instant,
     ) -> Result<Bytes, Problem> {
         let shared = &*self.shared;
         let body = es_query::search_point_in_time(
+            shared.elasticsearch.engine(deadline).await,
             request,
             &point_in_time.id,
-            after,
+            resume,
             shared.cursor_keep_alive,
             shared.search_timeout,
         );
@@ -144,14 +154,14 @@ impl Searcher {
             point_in_time.renamed(id.into_owned());
         }
         let next_cursor = match found
-            .cut(request.limit)
+            .cut(resume, request.limit)
             .map_err(|error| point_in_time.lost(error))?
         {
-            Some(after) => {
+            Some(resume) => {
                 let point_in_time = point_in_time.keep();
                 let cursor = Cursor {
                     point_in_time,
-                    after,
+                    resume,
                 };
                 Some(cursor.encode(request))
             }

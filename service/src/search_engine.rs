@@ -10,8 +10,6 @@ use serde_json::Value;
 
 use crate::elasticsearch::{Method, Nodes, Reply, Request};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A search engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchEngine {
@@ -22,12 +20,12 @@ pub enum SearchEngine {
 }
 
 impl SearchEngine {
-    /// Asks a node.
+    /// Asks a node, which may take `timeout` to answer.
     ///
     /// # Errors
     /// Why there is no answer yet; trying again may help.
-    pub async fn ask(nodes: &Nodes) -> Result<Self, String> {
-        let request = Request::bare(Method::Get, "/", TIMEOUT);
+    pub async fn ask(nodes: &Nodes, timeout: Duration) -> Result<Self, String> {
+        let request = Request::bare(Method::Get, "/", timeout);
         let reply = nodes.send(request).await;
         Self::read(&reply.map_err(|error| error.to_string())?)
     }

@@ -88,7 +88,7 @@ async fn what_cannot_be_searched_is_refused() {
         expect![[r#"
             400
             content-type: application/problem+json
-            {"title":"Bad Request","status":400,"code":"invalid_cursor","detail":"`cursor`: this is no cursor, or only a part of one; send `next_cursor` as it was received","parameter":"cursor"}
+            {"title":"Bad Request","status":400,"code":"invalid_cursor","detail":"`cursor`: the cursor is of another version of this service; start again without it","parameter":"cursor"}
         "#]],
     )
     .await;

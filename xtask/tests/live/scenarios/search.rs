@@ -28,7 +28,9 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(15);
 /// Where most events below belong.
 const DAY: &str = "2026.01.31";
 
-fn before_the_first_event_a_search_finds_nothing_and_says_so(stage: &mut Stage<'_>) -> Result<()> {
+pub(super) fn before_the_first_event_a_search_finds_nothing_and_says_so(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
     let api = stage.query_api(&[])?;
     ensure!(get(&api, "/logs")? == array(&[]));
     let page = search(&api, &json!({"level": "error"}))?;
@@ -75,7 +77,7 @@ const SPELLINGS: [&str; 10] = [
     "startDate=2026-01-31&endDate=&commit=&message=&level=",
 ];
 
-fn each_filter_alone_and_all_together_find_the_one_event_as_it_was_sent(
+pub(super) fn each_filter_alone_and_all_together_find_the_one_event_as_it_was_sent(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     let api = stage.query_api(&[])?;
@@ -161,7 +163,9 @@ fn a_request_that_cannot_be_meant_so_is_refused_and_the_offender_named(
     Ok(())
 }
 
-fn the_newest_events_come_first_and_no_more_than_the_limit(stage: &mut Stage<'_>) -> Result<()> {
+pub(super) fn the_newest_events_come_first_and_no_more_than_the_limit(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
     const EVENTS: usize = 300;
     let api = stage.query_api(&[])?;
     let store = Store::open(stage)?;
@@ -225,7 +229,7 @@ fn the_newest_events_come_first_and_no_more_than_the_limit(stage: &mut Stage<'_>
 const ALPHABET: &str =
     "ababABkK1212 _.:,*?\\-'\"/(#äÄßжЖσΣ中カ가กن\u{212a}𐐀𐐨😀\u{fe0f}\u{20e3}\u{200d}\u{301}";
 
-fn a_part_of_a_message_is_found_wherever_a_plain_comparison_finds_it(
+pub(super) fn a_part_of_a_message_is_found_wherever_a_plain_comparison_finds_it(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     let api = stage.query_api(&[])?;
@@ -294,7 +298,7 @@ fn lower(text: &str) -> String {
 
 const SAME: &str = r#"{"level":"wanted","timestamp":"2026-01-31T08:00:00.5Z"}"#;
 
-fn paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_again(
+pub(super) fn paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_again(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     let api = stage.query_api(&[])?;
@@ -415,7 +419,9 @@ fn page_through(
     Ok(())
 }
 
-fn a_cursor_is_bound_to_its_search_and_the_oldest_gives_way(stage: &mut Stage<'_>) -> Result<()> {
+pub(super) fn a_cursor_is_bound_to_its_search_and_the_oldest_gives_way(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
     let api = stage.query_api(&["--max-open-cursors", "1"])?;
     let store = Store::open(stage)?;
     let event = r#"{"level":"error","timestamp":"2026-01-31T08:00:00Z"}"#;
