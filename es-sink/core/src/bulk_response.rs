@@ -364,10 +364,11 @@ fn concerns_a_new_mapping(error: &RequestError) -> bool {
 }
 
 /// An index that cannot be created because its template is broken fails with
-/// the same type as a document in older versions.
+/// the same type as a document in older versions, and in OpenSearch so does a
+/// field whose dynamic template is broken.
 fn concerns_a_template(error: &RequestError) -> bool {
     let reason = error.reason.as_deref().unwrap_or_default();
-    reason.starts_with("Failed to parse mapping")
+    reason.starts_with("Failed to parse mapping") || reason.starts_with("unknown parameter [")
 }
 
 /// Reads `{"errors":…,"items":[{"index":{…}},…]}` in one walk.

@@ -1,6 +1,7 @@
 //! Every fixture in `testdata` is what Elasticsearch 8.19.0 answered, byte by
 //! byte, to a bulk request with `FILTER_PATH`, with the index template of
-//! `deploy/elasticsearch` where a document is at fault. Replies that could not be
+//! `deploy/elasticsearch` where a document is at fault; what begins with
+//! `opensearch_` OpenSearch 2.19.0 answered. Replies that could not be
 //! provoked on one node without its optional modules stand here in full.
 
 use std::fmt::Write as _;
@@ -120,6 +121,33 @@ fn what_can_never_be_indexed_is_rejected() {
             field_limit: reject document_parsing_exception: [1:79] failed to parse: Limit of total fields [20] has been exceeded while adding new fields [11]; caused by i…
             reserved_name: reject document_parsing_exception: [1:8] failed to parse field [_id] of type [_id] in document with id 'x'. Preview of field's value: 'x'; caused…
             strict_mapping: reject strict_dynamic_mapping_exception: [1:6] mapping set to strict, dynamic introduction of [b] within [_doc] is not allowed
+        "#]],
+    );
+}
+
+#[test]
+fn opensearch_rejects_the_same_documents_in_its_own_words() {
+    check_fixtures(
+        200,
+        &[
+            "opensearch_metadata_not_an_object",
+            "opensearch_timestamp_unreadable",
+            "opensearch_malformed_unclosed",
+            "opensearch_object_against_scalar",
+            "opensearch_empty_field_name",
+        ],
+        &expect![[r#""#]],
+    );
+}
+
+/// A dynamic template that asks for what the engine does not know meets every event with such a field.
+#[test]
+fn a_template_that_the_engine_does_not_understand_is_no_fault_of_the_document() {
+    check_fixtures(
+        200,
+        &["opensearch_unknown_parameter"],
+        &expect![[r#"
+            opensearch_unknown_parameter: hold unexplained: status 400, mapper_parsing_exception: unknown parameter [ignore_malformed] on mapper [b1] of type [boolean]
         "#]],
     );
 }
