@@ -101,14 +101,14 @@ impl Events {
 pub(crate) struct Generate {
     #[command(flatten)]
     events: Events,
-    /// The gateway, http://HOST:PORT
+    /// A gateway, http://HOST:PORT; given several times, a request goes to the next one when one fails
     #[arg(
         long,
         value_name = "URL",
         required_unless_present = "kafka",
         conflicts_with = "kafka"
     )]
-    target: Option<String>,
+    target: Vec<String>,
     /// Where to note what became of each event
     #[arg(long, value_name = "FILE", default_value = "loadtest.ledger")]
     pub(crate) ledger: PathBuf,
@@ -199,7 +199,7 @@ impl Generate {
             events.poison_kinds.clone_from(&self.poison);
         }
         let workload = Workload::new(events);
-        let Some(target) = &self.target else {
+        if self.target.is_empty() {
             return Ok(Generator::Kafka(Box::new(KafkaSettings {
                 brokers: self.kafka.clone(),
                 topic: self.topic.clone(),
@@ -209,7 +209,7 @@ impl Generate {
                 properties: self.kafka_property.clone(),
                 give_up: self.give_up.0,
             })));
-        };
+        }
         if let Some(header) = self
             .extra_headers
             .iter()
@@ -218,7 +218,11 @@ impl Generate {
             bail!("a header is written `Name: value`, this is `{header}`");
         }
         Ok(Generator::Http(Box::new(HttpSettings {
-            target: Target::parse(target, INTAKE)?,
+            targets: self
+                .target
+                .iter()
+                .map(|target| Target::parse(target, INTAKE))
+                .collect::<anyhow::Result<_>>()?,
             workload,
             pace: self.pace(),
             mode: self.mode,

@@ -55,8 +55,8 @@ pub enum Gzip {
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// The gateway.
-    pub target: Target,
+    /// The gateways, at least one, with one path. When one fails, a request goes to the next.
+    pub targets: Vec<Target>,
     /// The events.
     pub workload: Workload,
     /// How many and how fast.
@@ -86,7 +86,7 @@ impl HttpSettings {
     #[must_use]
     pub fn new(target: Target, workload: Workload, n_events: u64) -> Self {
         Self {
-            target,
+            targets: vec![target],
             workload,
             pace: Pace {
                 events: Some(n_events),
@@ -150,8 +150,8 @@ pub async fn run(settings: HttpSettings, ledger: &Path, watch: Watch) -> anyhow:
         settings,
     });
     let mut connections = JoinSet::new();
-    for _ in 0..shared.settings.connections.max(1) {
-        connections.spawn(send_requests(Arc::clone(&shared)));
+    for number in 0..shared.settings.connections.max(1) {
+        connections.spawn(send_requests(Arc::clone(&shared), number));
     }
     let mut tally = Tally::default();
     while let Some(ended) = connections.join_next().await {
@@ -186,9 +186,35 @@ struct Request {
     claim: Claim,
 }
 
-async fn send_requests(shared: Arc<Shared>) -> anyhow::Result<Tally> {
+/// The way to the gateways: to one of them, until it fails.
+struct Gateways {
+    clients: Vec<HttpClient>,
+    turn: usize,
+}
+
+impl Gateways {
+    /// The connections begin with different ones.
+    fn new(settings: &HttpSettings, number: usize) -> Self {
+        let client = |target: &Target| HttpClient::new(&target.address, settings.timeout);
+        Self {
+            clients: settings.targets.iter().map(client).collect(),
+            turn: number,
+        }
+    }
+
+    async fn exchange(&mut self, request: &[u8]) -> Result<HttpReply, NoReply> {
+        let at = self.turn % self.clients.len().max(1);
+        let result = self.clients[at].exchange(request).await;
+        if !matches!(&result, Ok(reply) if reply.status < 500) {
+            self.turn = at + 1;
+        }
+        result
+    }
+}
+
+async fn send_requests(shared: Arc<Shared>, number: usize) -> anyhow::Result<Tally> {
     let settings = &shared.settings;
-    let mut client = HttpClient::new(&settings.target.address, settings.timeout);
+    let mut client = Gateways::new(settings, number);
     let mut tally = Tally::default();
     let mut request = Request {
         bytes: Vec::new(),
@@ -274,7 +300,8 @@ fn write_request(
         headers.push_str("\r\n");
     }
     out.clear();
-    settings.target.write_post(&headers, &body, out);
+    let target = settings.targets.first().context("there is no gateway")?;
+    target.write_post(&headers, &body, out);
     Ok(())
 }
 
@@ -300,7 +327,7 @@ pub(crate) fn write_body(workload: &Workload, claim: Claim, mode: Mode, out: &mu
 /// Sends a request until its events are settled.
 async fn settle(
     shared: &Shared,
-    client: &mut HttpClient,
+    client: &mut Gateways,
     request: &Request,
     tally: &mut Tally,
 ) -> Vec<(State, u64, u64)> {

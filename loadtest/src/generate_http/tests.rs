@@ -146,11 +146,28 @@ async fn a_gateway_that_is_not_there_keeps_nothing() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let (report, ledger, _) = generate(Gateway::default(), |settings| {
-        settings.target.address = address.to_string();
+        settings.targets[0].address = address.to_string();
         settings.give_up = Duration::ZERO;
     })
     .await;
     assert_eq!(ledger.count(State::Refused), 1_000);
     assert_eq!(report.requests, 0);
+    assert!(report.outcomes["no connection"] > 0);
+}
+
+#[tokio::test]
+async fn a_request_goes_to_another_gateway_when_one_is_not_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (report, ledger, gateway) = generate(Gateway::default(), |settings| {
+        let mut absent = settings.targets[0].clone();
+        absent.address = address.to_string();
+        settings.targets.insert(0, absent);
+        settings.idempotency_keys = true;
+    })
+    .await;
+    assert_eq!(ledger.count(State::Acknowledged), 1_000);
+    assert_eq!(gateway.sightings.len(), 1_000);
     assert!(report.outcomes["no connection"] > 0);
 }
