@@ -25,6 +25,10 @@ use loadtest::pace::Pace;
 use loadtest::verification::VerificationSettings;
 use loadtest::workload::{PoisonKind, Workload, WorkloadSettings};
 
+mod fault_proxy;
+
+pub(crate) use fault_proxy::FaultProxy;
+
 /// The path of the intake on a gateway.
 const INTAKE: &str = "/logs";
 
@@ -44,6 +48,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Serve an Elasticsearch that checks and counts bulks and keeps nothing
     NullElasticsearch(Null),
+    /// Stand between two parts and delay, throttle, drop, reset, freeze or refuse what passes, as told over HTTP
+    FaultProxy(FaultProxy),
     /// Measure a gateway or a sink
     Bench {
         #[command(subcommand)]
@@ -428,6 +434,29 @@ mod tests {
     #[test]
     fn the_flags_do_not_contradict_each_other() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_fault_proxy_has_pairs_of_addresses_or_routes() {
+        let routes = |flags: &str| {
+            let line = format!("loadtest fault-proxy {flags}");
+            let arguments = Arguments::try_parse_from(line.trim().split(' '))?;
+            let Command::FaultProxy(proxy) = arguments.command else {
+                bail!("another command");
+            };
+            proxy.routes()
+        };
+        let both = "--listen 127.0.0.1:1 --to a:2 --route kafka=127.0.0.1:3=b:4";
+        let both: Vec<String> = (routes(both).unwrap().into_iter())
+            .map(|route| format!("{:?} {} {}", route.name, route.listen, route.to))
+            .collect();
+        assert_eq!(
+            both,
+            ["None 127.0.0.1:1 a:2", "Some(\"kafka\") 127.0.0.1:3 b:4"]
+        );
+        for flags in ["", "--listen 127.0.0.1:1", "--listen 127.0.0.1:1 --to a"] {
+            assert!(routes(flags).is_err(), "{flags}");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! 9. [`verify`]: ledger and sightings in, missing, duplicated and unexpected events out.
 //! 10. [`elasticsearch_reader`], [`dead_letter_reader`] and [`verification`]: where sightings come from.
 //! 11. [`bulk_frames`] and [`null_elasticsearch`]: the fastest Elasticsearch there is, for measuring what feeds it.
-//! 12. [`bench_gateway`], [`bench_sink`] and [`process_usage`]: the two benchmarks.
+//! 12. [`fault`], [`passage`], [`fault_proxy`] and [`fault_control`]: what goes wrong between two parts, on demand.
+//! 13. [`bench_gateway`], [`bench_sink`] and [`process_usage`]: the two benchmarks.
 //!
 //! Tests call the same functions as the binary:
 //!
@@ -65,6 +66,10 @@ pub mod dead_letter_reader;
 pub mod verification;
 pub mod bulk_frames;
 pub mod null_elasticsearch;
+pub mod fault;
+pub mod passage;
+pub mod fault_proxy;
+pub mod fault_control;
 pub mod process_usage;
 pub mod bench_gateway;
 pub mod bench_sink;

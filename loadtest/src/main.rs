@@ -1,4 +1,4 @@
-//! The binary: `generate`, `verify`, `null-elasticsearch`, `bench`.
+//! The binary: `generate`, `verify`, `null-elasticsearch`, `fault-proxy`, `bench`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -11,13 +11,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use service::shutdown::Shutdown;
 
+use loadtest::fault_control::FaultControl;
+use loadtest::fault_proxy::{self, RouteState};
 use loadtest::generate_http::{self, Watch};
 use loadtest::null_elasticsearch::NullElasticsearch;
 use loadtest::{bench_gateway, bench_sink, generate_kafka, verification};
 
 mod arguments;
 
-use arguments::{Arguments, Bench, Command, Generate, Generator, Null, Verify};
+use arguments::{Arguments, Bench, Command, FaultProxy, Generate, Generator, Null, Verify};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -37,6 +39,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(arguments) => generate(arguments, shutdown).await,
         Command::Verify(arguments) => verify(arguments).await,
         Command::NullElasticsearch(arguments) => null_elasticsearch(arguments, shutdown).await,
+        Command::FaultProxy(arguments) => fault_proxy(arguments, shutdown).await,
         Command::Bench {
             bench: Bench::Gateway(arguments),
         } => {
@@ -90,6 +93,22 @@ async fn null_elasticsearch(arguments: Null, shutdown: Shutdown) -> anyhow::Resu
     tracing::info!(address = %server.address(), "listening");
     shutdown.requested().await;
     print(&server.counts(), true)
+}
+
+async fn fault_proxy(arguments: FaultProxy, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    let routes = arguments.routes()?;
+    let proxy = Arc::new(fault_proxy::FaultProxy::start(&routes, arguments.seed).await?);
+    let control = FaultControl::start(arguments.control, Arc::clone(&proxy)).await?;
+    for route in proxy.routes() {
+        let state = route.state();
+        tracing::info!(route = state.name, listen = %state.listen, to = state.to, "listening");
+    }
+    tracing::info!(control = %control.address(), "taking orders");
+    shutdown.requested().await;
+    let states: Vec<RouteState> = proxy.routes().iter().map(|route| route.state()).collect();
+    let text = serde_json::to_string_pretty(&states)?;
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn watch(n_events: Option<u64>, shutdown: Shutdown) -> anyhow::Result<Watch> {
