@@ -34,6 +34,8 @@ use crate::workspace::{Lock, Workspace};
 const CALM: Duration = Duration::from_secs(20);
 /// Between two looks at the sink.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// While reading is paused, the sink does not hear how far the log has grown, so one good look is no proof.
+const CALM_LOOKS: u32 = 5;
 /// An outage is drained within its own length, or within this where it is short.
 const DRAIN_MIN: Duration = Duration::from_secs(120);
 /// How long the sink may take to tell about itself.
@@ -183,12 +185,17 @@ impl Stack {
             &mut step,
             |stack, _| stack.elasticsearch.is_running() && stack.elasticsearch_answers(),
         )?;
+        let mut calm_looks = 0;
         let drained = self.watch_until(
             "the sink to catch up",
             away.max(DRAIN_MIN),
             &mut moments,
             &mut step,
-            |_, moment| moment.lag <= u64::from(options.rate) * 3,
+            |_, moment| {
+                let caught_up = !moment.paused && moment.lag <= u64::from(options.rate) * 3;
+                calm_looks = if caught_up { calm_looks + 1 } else { 0 };
+                calm_looks >= CALM_LOOKS
+            },
         )?;
         let summary = self.finish(&mut load, &mut moments, &mut step)?;
         step.done("the load has ended");
