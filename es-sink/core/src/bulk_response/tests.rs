@@ -136,7 +136,14 @@ fn opensearch_rejects_the_same_documents_in_its_own_words() {
             "opensearch_object_against_scalar",
             "opensearch_empty_field_name",
         ],
-        &expect![[r#""#]],
+        &expect![[r#"
+            opensearch_metadata_not_an_object: reject mapper_parsing_exception: failed to parse field [metadata] of type [flat_object] in document with id 'c'. Preview of field's value: 's';…
+            opensearch_timestamp_unreadable: reject mapper_parsing_exception: failed to parse field [timestamp] of type [date_nanos] in document with id 'd'. Preview of field's value: 'no'…
+            opensearch_malformed_unclosed: reject mapper_parsing_exception: failed to parse; caused by json_e_o_f_exception: Unexpected end-of-input within/between Object entries
+             at [So…
+            opensearch_object_against_scalar: reject mapper_parsing_exception: failed to parse field [n1] of type [keyword] in document with id 'h'. Preview of field's value: '{x=1}'; cause…
+            opensearch_empty_field_name: reject mapper_parsing_exception: failed to parse; caused by illegal_argument_exception: field name cannot be an empty string
+        "#]],
     );
 }
 
