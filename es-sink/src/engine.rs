@@ -418,7 +418,13 @@ impl Engine {
     /// Within a rebalance: learns where reading of new partitions starts, and
     /// makes `assigned` say so.
     pub(crate) fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
-        let committed = starting_point::choose(consumer, assigned, &mut self.incarnations);
+        // A client that closes answers no questions, and reads no more. And a cooperative
+        // rebalance that only takes away ends with an assignment of nothing.
+        let committed = if self.orders.is_some() && assigned.count() > 0 {
+            starting_point::choose(consumer, assigned, &mut self.incarnations)
+        } else {
+            Vec::new()
+        };
         self.handle(Input::Assigned(committed));
         self.assigned_at = Instant::now();
     }
