@@ -91,6 +91,7 @@ impl ConsumerContext for Link {
             Rebalance::Revoke(list) if consumer.assignment_lost() => {
                 let partitions = named(list);
                 tracing::warn!(partitions = %names(&partitions), "lost: others own these already");
+                engine.departed();
                 engine.forget(&partitions);
                 engine.handle(Input::Lost(partitions));
             }
@@ -100,6 +101,7 @@ impl ConsumerContext for Link {
                 engine.forget(&partitions);
                 engine.handle(Input::Revoked(partitions));
                 engine.drain_for_rebalance(consumer);
+                engine.departed();
             }
             Rebalance::Error(error) => {
                 tracing::warn!(%error, "rebalance failed");
@@ -107,6 +109,7 @@ impl ConsumerContext for Link {
                     .assignment()
                     .map(|list| named(&list))
                     .unwrap_or_default();
+                engine.departed();
                 engine.handle(Input::Lost(all));
             }
         }

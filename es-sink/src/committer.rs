@@ -5,10 +5,10 @@
 //! and a coordinator that is away lets it wait for most of a minute.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::reply::Reply;
@@ -18,8 +18,31 @@ use crate::reply::Reply;
 pub struct CommitOrder {
     /// For the reply.
     pub number: u64,
-    /// At least one partition.
+    /// At least one partition, all of them ours when the order was given.
     pub offsets: TopicPartitionList,
+    /// When it was given.
+    pub given: Departures,
+}
+
+/// How often partitions have left this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departures(u64);
+
+/// Counts how often partitions leave, so that no order outlives its assignment.
+#[derive(Clone, Debug, Default)]
+pub struct DepartureCount(Arc<AtomicU64>);
+
+impl DepartureCount {
+    /// Partitions leave now: what was ordered before is carried out no more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often so far.
+    #[must_use]
+    pub fn so_far(&self) -> Departures {
+        Departures(self.0.load(Ordering::SeqCst))
+    }
 }
 
 /// Carries out orders until nobody can give any more.
@@ -29,13 +52,15 @@ pub struct CommitOrder {
 pub fn start<C: ConsumerContext + 'static>(
     consumer: Arc<BaseConsumer<C>>,
     orders: Receiver<CommitOrder>,
+    departures: DepartureCount,
     replies: Sender<Reply>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new()
         .name("kafka-committer".to_owned())
         .spawn(move || {
-            for CommitOrder { number, offsets } in orders {
-                let result = commit(&consumer, &offsets).map_err(|error| error.to_string());
+            for order in orders {
+                let number = order.number;
+                let result = commit(&consumer, &departures, &order);
                 // The consumer thread is gone only when the process ends.
                 drop(replies.send(Reply::Commit { number, result }));
             }
@@ -44,24 +69,15 @@ pub fn start<C: ConsumerContext + 'static>(
 
 fn commit<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    offsets: &TopicPartitionList,
-) -> KafkaResult<()> {
+    departures: &DepartureCount,
+    order: &CommitOrder,
+) -> Result<(), String> {
     // EO-2: an order may have waited here while its partitions went to somebody
-    // else, and a coordinator does not ask who owns what it commits.
-    let ours = consumer.assignment()?;
-    let mut list = TopicPartitionList::with_capacity(offsets.count());
-    for element in offsets.elements() {
-        if ours
-            .find_partition(element.topic(), element.partition())
-            .is_some()
-        {
-            let mut kept = list.add_partition(element.topic(), element.partition());
-            kept.set_offset(element.offset())?;
-            kept.set_metadata(element.metadata());
-        }
+    // else, and perhaps came back with more committed than it says. A coordinator
+    // asks only for the generation, and librdkafka gives the present one.
+    if departures.so_far() != order.given {
+        return Err("partitions have left since it was ordered".to_owned());
     }
-    if list.count() == 0 {
-        return Ok(());
-    }
-    consumer.commit(&list, CommitMode::Sync)
+    let committed = consumer.commit(&order.offsets, CommitMode::Sync);
+    committed.map_err(|error| error.to_string())
 }

@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use service::kafka::{KafkaProperty, client_config};
 
 use crate::callbacks::Link;
-use crate::committer;
+use crate::committer::{self, DepartureCount};
 use crate::config::{Config, FIXED_CONSUMER_PROPERTIES};
 use crate::dead_letter_topic::DeadLetterTopic;
 use crate::engine::{Ending, Engine, Orders, Sleep, Surroundings};
@@ -41,8 +41,10 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     let (commits, commit_orders) = channel();
     let (transactions, transaction_orders) = channel();
     let (watch, watch_until) = channel();
+    let departures = DepartureCount::default();
     let orders = Orders {
         commits,
+        departures: departures.clone(),
         transactions,
     };
     let dead_letters = DeadLetterTopic::new(
@@ -55,7 +57,12 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     let engine = Engine::new(config, surroundings, replies_to_us.clone(), replies, orders);
     let consumer = subscribe(config, Link::new(engine, Arc::clone(&board)))?;
     let threads = [
-        committer::start(Arc::clone(&consumer), commit_orders, replies_to_us.clone()),
+        committer::start(
+            Arc::clone(&consumer),
+            commit_orders,
+            departures,
+            replies_to_us.clone(),
+        ),
         dead_letters.start(
             Arc::clone(&consumer),
             transaction_orders,

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 
 use crate::bulk::BulkSender;
 use crate::callbacks::Link;
-use crate::committer::CommitOrder;
+use crate::committer::{CommitOrder, DepartureCount};
 use crate::config::Config;
 use crate::dead_letter_topic::Transaction;
 use crate::metrics::Metrics;
@@ -94,6 +94,7 @@ pub(crate) struct Engine {
 /// Where what waits for the coordinator is carried out.
 pub(crate) struct Orders {
     pub(crate) commits: Sender<CommitOrder>,
+    pub(crate) departures: DepartureCount,
     pub(crate) transactions: Sender<Transaction>,
 }
 
@@ -354,12 +355,15 @@ impl Engine {
             .incarnations
             .committable(offsets)
             .map_err(|error| error.to_string());
-        let ordered = ordered.and_then(|offsets| match &self.orders {
-            Some(orders) => orders
-                .commits
-                .send(CommitOrder { number, offsets })
-                .map_err(|_| "the committer thread is gone".to_owned()),
-            None => Err("the process ends".to_owned()),
+        let ordered = ordered.and_then(|offsets| {
+            let orders = self.orders.as_ref().ok_or("the process ends")?;
+            let order = CommitOrder {
+                number,
+                offsets,
+                given: orders.departures.so_far(),
+            };
+            let sent = orders.commits.send(order);
+            sent.map_err(|_| "the committer thread is gone".to_owned())
         });
         if let Err(why) = ordered {
             self.handle(Input::CommitReply(Err(why)));
@@ -401,6 +405,13 @@ impl Engine {
                 offsets,
                 refused: None,
             });
+        }
+    }
+
+    /// Partitions leave: what was ordered for them is carried out no more (EO-2).
+    pub(crate) fn departed(&self) {
+        if let Some(orders) = &self.orders {
+            orders.departures.add();
         }
     }
 

@@ -16,6 +16,14 @@ use crate::world::{Event, World};
 pub(crate) const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) const LAST_COMMIT_PAUSE: Duration = Duration::from_millis(200);
 
+/// As in `committer`.
+#[derive(Debug)]
+pub(crate) struct CommitOrder {
+    number: u64,
+    offsets: Vec<ToCommit>,
+    n_departures: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct LastCommit {
     pub(crate) number: u64,
@@ -109,10 +117,12 @@ impl World {
     pub(crate) fn order_commit(&mut self, p: usize, offsets: Vec<ToCommit>) -> u64 {
         let process = &mut self.processes[p];
         process.n_commits += 1;
-        process
-            .commit_orders
-            .push_back((process.n_commits, offsets));
         let number = process.n_commits;
+        process.commit_orders.push_back(CommitOrder {
+            number,
+            offsets,
+            n_departures: process.n_departures,
+        });
         self.next_commit(p);
         number
     }
@@ -123,14 +133,17 @@ impl World {
         if process.committing.is_some() {
             return;
         }
-        let Some((number, mut offsets)) = process.commit_orders.pop_front() else {
+        let Some(order) = process.commit_orders.pop_front() else {
             return;
         };
+        let CommitOrder {
+            number, offsets, ..
+        } = order;
         process.committing = Some(number);
-        offsets.retain(|offset| process.readers.contains_key(&offset.at));
         let (life, member, generation) = (process.life, process.member, process.generation);
-        if offsets.is_empty() {
-            let result = Ok(());
+        if order.n_departures != process.n_departures {
+            self.seen.insert("commit order outlived its assignment");
+            let result = Err("partitions have left since".to_owned());
             self.arrive(
                 p,
                 life,

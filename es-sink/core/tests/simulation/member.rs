@@ -111,13 +111,11 @@ impl World {
         self.seen.insert("partitions lost");
         let process = &mut self.processes[p];
         process.member = None;
+        process.n_departures += 1;
         process.starting.clear();
         let readers = std::mem::take(&mut process.readers);
         if let Some(last) = &mut process.last_commit {
             last.offsets.clear();
-        }
-        for (_, offsets) in &mut process.commit_orders {
-            offsets.clear();
         }
         let lost = readers.keys().map(|at| named(*at)).collect();
         self.handle(p, Input::Lost(lost));
@@ -188,11 +186,8 @@ impl World {
             return;
         };
         process.last_commit = None;
+        process.n_departures += 1;
         process.readers.retain(|at, _| !done.leaving.contains(at));
-        // What still waits to be committed of them belongs to an assignment that is over.
-        for (_, offsets) in &mut process.commit_orders {
-            offsets.retain(|offset| !done.leaving.contains(&offset.at));
-        }
         if done.lost {
             self.lose_all(p);
         } else {

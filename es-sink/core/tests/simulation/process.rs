@@ -10,9 +10,8 @@ use std::time::Duration;
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::sink::{BulkId, Command, Input, Sink, SinkConfig};
 
-use crate::commits::{LAST_COMMIT_MAX, LAST_COMMIT_PAUSE, LastCommit};
+use crate::commits::{CommitOrder, LAST_COMMIT_MAX, LAST_COMMIT_PAUSE, LastCommit};
 use crate::group::{Beat, MemberId};
-use crate::kafka::ToCommit;
 use crate::member::GivingBack;
 use crate::reader::Reader;
 use crate::say;
@@ -82,7 +81,9 @@ pub(crate) struct Process {
     pub(crate) starting: BTreeSet<At>,
     pub(crate) asked: u64,
     pub(crate) giving_back: Option<GivingBack>,
-    pub(crate) commit_orders: VecDeque<(u64, Vec<ToCommit>)>,
+    pub(crate) commit_orders: VecDeque<CommitOrder>,
+    /// How often partitions have left.
+    pub(crate) n_departures: u64,
     pub(crate) n_commits: u64,
     pub(crate) committing: Option<u64>,
     pub(crate) regular_commit: Option<u64>,
@@ -132,6 +133,7 @@ impl Process {
             asked: 0,
             giving_back: None,
             commit_orders: VecDeque::new(),
+            n_departures: 0,
             n_commits: 0,
             committing: None,
             regular_commit: None,
