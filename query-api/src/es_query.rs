@@ -10,13 +10,13 @@
 //! run, so some word of the message must contain it (0.1 s for the distinct
 //! words of a million messages). Where the part is nothing but such a run, the
 //! words alone decide.
-
 //!
-//! OpenSearch 2.19 differs in three things, each decided where it is spelled: a
+//! OpenSearch 2.19 differs in four things, each decided where it is spelled: a
 //! point in time is opened and closed elsewhere and has no `_shard_doc`, so the
 //! tie-break is `_seq_no`, which is unique in a shard only (`cursor` skips what
-//! it leaves equal); a wildcard on `message.raw` must not ask to ignore case; and
-//! what is too long for `message.raw` is known by its absence.
+//! it leaves equal); a wildcard on `message.raw` must not ask to ignore case;
+//! what is too long for `message.raw` is known by its absence; and the oldest
+//! events come first only if an event without a timestamp is placed by a number.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub fn search(engine: SearchEngine, request: &SearchRequest, timeout: Duration) 
     body(&json!({
         "query": query(engine, request),
         "size": request.limit,
-        "sort": [by_time(request.sort)],
+        "sort": [by_time(engine, request.sort)],
         "timeout": millis(timeout),
         "track_total_hits": false,
     }))
@@ -151,16 +151,24 @@ fn millis(duration: Duration) -> String {
 /// In a point in time Elasticsearch adds `_shard_doc` as the tie-break by itself.
 fn by_time_and_tie_break(engine: SearchEngine, sort: Sort) -> Value {
     match engine {
-        SearchEngine::Elasticsearch => json!([by_time(sort)]),
+        SearchEngine::Elasticsearch => json!([by_time(engine, sort)]),
         SearchEngine::OpenSearch => {
-            json!([by_time(sort), { "_seq_no": { "order": order(sort) } }])
+            json!([by_time(engine, sort), { "_seq_no": { "order": order(sort) } }])
         }
     }
 }
 
-fn by_time(sort: Sort) -> Value {
+fn by_time(engine: SearchEngine, sort: Sort) -> Value {
+    let missing = match (engine, sort) {
+        // Last, too. With `_last`, OpenSearch leaves out a shard whose oldest event is newer than what it has found
+        // already, and rounds that down to the millisecond first: it would lose events that are nanoseconds apart.
+        (SearchEngine::OpenSearch, Sort::Oldest) => json!(i64::MAX),
+        (SearchEngine::OpenSearch, Sort::Newest) | (SearchEngine::Elasticsearch, _) => {
+            json!("_last")
+        }
+    };
     json!({ "timestamp": {
-        "missing": "_last",
+        "missing": missing,
         "numeric_type": "date_nanos",
         "order": order(sort),
         "unmapped_type": "date_nanos",

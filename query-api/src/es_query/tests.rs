@@ -60,6 +60,28 @@ fn a_search_is_bounded() {
         TIMEOUT,
     );
     expect![[r#"{"pit":{"id":"pit","keep_alive":"60000ms"},"query":{"match_all":{}},"search_after":[1694764800000000000,4294967297],"size":10,"sort":[{"timestamp":{"missing":"_last","numeric_type":"date_nanos","order":"desc","unmapped_type":"date_nanos"}},{"_seq_no":{"order":"desc"}}],"timeout":"10000ms","track_total_hits":10000}"#]].assert_eq(text(&body));
+    let oldest = SearchRequest {
+        sort: Sort::Oldest,
+        ..request("limit=7")
+    };
+    for (engine, expected) in [
+        (
+            SearchEngine::Elasticsearch,
+            expect![[
+                r#"[{"timestamp":{"missing":"_last","numeric_type":"date_nanos","order":"asc","unmapped_type":"date_nanos"}}]"#
+            ]],
+        ),
+        (
+            SearchEngine::OpenSearch,
+            expect![[
+                r#"[{"timestamp":{"missing":9223372036854775807,"numeric_type":"date_nanos","order":"asc","unmapped_type":"date_nanos"}},{"_seq_no":{"order":"asc"}}]"#
+            ]],
+        ),
+    ] {
+        let body = search_point_in_time(engine, &oldest, "pit", resume, MINUTE, TIMEOUT);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        expected.assert_eq(&body["sort"].to_string());
+    }
     for engine in [SearchEngine::Elasticsearch, SearchEngine::OpenSearch] {
         let start = Resume::default();
         let body = search_point_in_time(engine, &request(""), "pit", start, MINUTE, TIMEOUT);

@@ -166,15 +166,15 @@ fn a_request_that_cannot_be_meant_so_is_refused_and_the_offender_named(
 pub(super) fn the_newest_events_come_first_and_no_more_than_the_limit(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
-    const EVENTS: usize = 300;
+    /// More shards than an engine asks at once: what it found in the first decides which of the others it asks.
+    const DAYS: usize = 9;
+    const EVENTS: usize = DAYS * 100;
     let api = stage.query_api(&[])?;
     let store = Store::open(stage)?;
-    // Three daily indices; within each, an event is one nanosecond newer than the one before.
-    for (nth, day) in ["2026.01.29", "2026.01.30", "2026.01.31"]
-        .into_iter()
-        .enumerate()
-    {
-        let date = day.replace('.', "-");
+    // Within each daily index an event is one nanosecond newer than the one before.
+    for nth in 0..DAYS {
+        let date = format!("2026-01-{:02}", 23 + nth);
+        let day = &date.replace('-', ".");
         // Coprime to their number, so each comes once, in an order that is neither.
         let numbers = (0..100).map(|n| nth * 100 + n * 37 % 100);
         let events: Vec<(String, String)> = numbers
@@ -207,14 +207,17 @@ pub(super) fn the_newest_events_come_first_and_no_more_than_the_limit(
         let found = numbers(&found);
         ensure!(found == expected(true, limit), "{query}: {found:?}");
     }
-    for (sort, limit) in [("newest", 7), ("oldest", 7), ("oldest", 1000)] {
+    // Which shard answers first is chance.
+    let often = ["newest", "oldest"].repeat(20).into_iter();
+    for (sort, limit) in often.map(|sort| (sort, 7)).chain([("oldest", 1000)]) {
         let page = search(&api, &json!({"sort": sort, "limit": limit}))?;
         let hits = page["hits"].as_array().context("hits")?;
         let events: Vec<Value> = hits.iter().map(|hit| hit["event"].clone()).collect();
         let found = numbers(&events);
         ensure!(
             found == expected(sort == "newest", limit),
-            "{sort} {limit}: {found:?}"
+            "{sort} {limit}: {found:?}, partial: {}",
+            page["partial"]
         );
         ensure!(
             page["total"] == json!({"value": EVENTS, "relation": "eq"}),
