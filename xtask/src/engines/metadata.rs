@@ -1,7 +1,8 @@
-//! Asks a Kafka broker for metadata, in Kafka's own protocol: whether it works, and whether a topic exists.
+//! Asks a Kafka broker for metadata, in Kafka's own protocol: whether it works, and whether a topic exists; and takes a
+//! topic away.
 //!
-//! In the flow: `kafka` (is it ready) and those that need a topic before its first record. One request (API 3, version 4)
-//! is all xtask ever sends to Kafka, so it needs no client. Not here: records.
+//! In the flow: `kafka` (is it ready) and those that need a topic before its first record, or none. Two requests (Metadata,
+//! version 4, and DeleteTopics, version 1) are all xtask ever sends to Kafka, so it needs no client. Not here: records.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +24,7 @@ const CORRELATION: [u8; 4] = *b"logf";
 /// # Errors
 /// When it does not answer within two seconds, or not in Kafka's protocol.
 pub fn brokers_known(address: SocketAddr) -> Result<usize> {
-    Ok(parse(&exchange(address, None)?)?.brokers)
+    Ok(parse(&exchange(address, &request(None)?)?)?.brokers)
 }
 
 /// Creates `topic` as the broker creates it by itself at a first record, unless it exists, and waits until it has leaders.
@@ -37,13 +38,27 @@ pub fn ensure_topic(
     interrupt: &Interrupt,
 ) -> Result<()> {
     interrupt.wait_for(&format!("the topic `{topic}`"), within, || {
-        let answer = exchange(address, Some(topic)).and_then(|answer| parse(&answer));
+        let answer = request(Some(topic))
+            .and_then(|request| exchange(address, &request))
+            .and_then(|answer| parse(&answer));
         match answer {
             Ok(metadata) if metadata.topic_error == Some(0) => Ok(()),
             Ok(metadata) => Err(format!("Kafka's error code is {:?}", metadata.topic_error)),
             Err(error) => Err(format!("{error:#}")),
         }
     })
+}
+
+/// Deletes `topic` with all that is in it.
+///
+/// # Errors
+/// When the broker does not answer, or refuses.
+pub fn delete_topic(address: SocketAddr, topic: &str) -> Result<()> {
+    let answer = exchange(address, &deletion(topic)?)?;
+    match parse_deletion(&answer)? {
+        0 => Ok(()),
+        code => bail!("Kafka does not delete `{topic}`: its error code is {code}"),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -53,13 +68,11 @@ struct Metadata {
     topic_error: Option<i16>,
 }
 
-fn exchange(address: SocketAddr, topic: Option<&str>) -> Result<Vec<u8>> {
+fn exchange(address: SocketAddr, request: &[u8]) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).context("it does not listen")?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    stream
-        .write_all(&request(topic)?)
-        .context("it does not read")?;
+    stream.write_all(request).context("it does not read")?;
     let mut size = [0; 4];
     stream.read_exact(&mut size).context("it does not answer")?;
     let size = u32::from_be_bytes(size);
@@ -72,19 +85,49 @@ fn exchange(address: SocketAddr, topic: Option<&str>) -> Result<Vec<u8>> {
 }
 
 fn request(topic: Option<&str>) -> Result<Vec<u8>> {
-    let mut body = vec![0, 3, 0, 4];
-    body.extend(CORRELATION);
-    body.extend(b"\0\x05xtask");
-    body.extend(u32::from(topic.is_some()).to_be_bytes());
+    let mut body = Vec::from(u32::from(topic.is_some()).to_be_bytes());
     if let Some(topic) = topic {
-        body.extend(u16::try_from(topic.len())?.to_be_bytes());
-        body.extend(topic.as_bytes());
+        string(&mut body, topic)?;
     }
     // The topic may be created.
     body.push(u8::from(topic.is_some()));
+    framed(*b"\0\x03\0\x04", &body)
+}
+
+fn deletion(topic: &str) -> Result<Vec<u8>> {
+    let mut body = Vec::from(1_u32.to_be_bytes());
+    string(&mut body, topic)?;
+    body.extend(u32::try_from(TIMEOUT.as_millis())?.to_be_bytes());
+    framed(*b"\0\x14\0\x01", &body)
+}
+
+fn string(body: &mut Vec<u8>, text: &str) -> Result<()> {
+    body.extend(u16::try_from(text.len())?.to_be_bytes());
+    body.extend(text.as_bytes());
+    Ok(())
+}
+
+/// A request with its header: which API in which version, which request, and who asks.
+fn framed(api: [u8; 4], rest: &[u8]) -> Result<Vec<u8>> {
+    let mut body = Vec::from(api);
+    body.extend(CORRELATION);
+    body.extend(b"\0\x05xtask");
+    body.extend(rest);
     let mut request = Vec::from(u32::try_from(body.len())?.to_be_bytes());
     request.extend(body);
     Ok(request)
+}
+
+/// Kafka's error code.
+fn parse_deletion(answer: &[u8]) -> Result<i16> {
+    let mut reader = Reader { rest: answer };
+    ensure!(
+        reader.take(4)? == CORRELATION,
+        "it answers in another protocol"
+    );
+    reader.take(8)?; // Throttle time, number of topics.
+    reader.string()?; // Topic.
+    reader.i16()
 }
 
 fn parse(answer: &[u8]) -> Result<Metadata> {
@@ -183,6 +226,16 @@ mod tests {
             request(Some("ab")).unwrap(),
             b"\0\0\0\x18\0\x03\0\x04logf\0\x05xtask\0\0\0\x01\0\x02ab\x01"
         );
+    }
+
+    #[test]
+    fn asks_to_delete_a_topic_and_reads_the_error() {
+        assert_eq!(
+            deletion("ab").unwrap(),
+            b"\0\0\0\x1b\0\x14\0\x01logf\0\x05xtask\0\0\0\x01\0\x02ab\0\0\x07\xd0"
+        );
+        let answer = b"logf\0\0\0\0\0\0\0\x01\0\x02ab\0\x03";
+        assert_eq!(parse_deletion(answer).unwrap(), 3);
     }
 
     /// One broker, one topic with one partition, as Kafka lays them out.

@@ -18,6 +18,7 @@ mod scenarios {
     pub(crate) mod dead_letters;
     pub(crate) mod holds;
     pub(crate) mod kills;
+    pub(crate) mod topics;
     pub(crate) mod protocols;
     pub(crate) mod outages;
     pub(crate) mod opensearch;
@@ -44,6 +45,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
     ("kills", scenarios::kills::SCENARIOS),
+    ("topics", scenarios::topics::SCENARIOS),
     ("protocols", scenarios::protocols::SCENARIOS),
     ("outages", scenarios::outages::SCENARIOS),
     ("opensearch", scenarios::opensearch::SCENARIOS),

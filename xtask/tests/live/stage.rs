@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use xtask::engines::free_port;
-use xtask::engines::metadata::ensure_topic;
+use xtask::engines::metadata::{delete_topic, ensure_topic};
 use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
 use xtask::process::{self, Process, Spec, Stopped};
@@ -86,14 +86,20 @@ impl<'world> Stage<'world> {
             logs: Vec::new(),
         };
         for topic in [&stage.wiring.topic, &stage.wiring.dead_letter_topic] {
-            ensure_topic(
-                stage.world.broker.socket(),
-                topic,
-                SOON,
-                &stage.world.interrupt,
-            )?;
+            stage.create_topic(topic)?;
         }
         Ok(stage)
+    }
+
+    fn create_topic(&self, topic: &str) -> Result<()> {
+        let broker = self.world.broker.socket();
+        ensure_topic(broker, topic, SOON, &self.world.interrupt)
+    }
+
+    /// Deletes the topic between gateway and sink, and creates one of the same name, with nothing in it.
+    pub(crate) fn replace_topic(&self) -> Result<()> {
+        delete_topic(self.world.broker.socket(), &self.wiring.topic)?;
+        self.create_topic(&self.wiring.topic)
     }
 
     /// An ingest-gateway with these flags beside those of the wiring, started and ready.
