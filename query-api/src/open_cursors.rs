@@ -48,6 +48,12 @@ impl OpenCursors {
         evicted.map(|held| held.point_in_time).collect()
     }
 
+    /// Gives up the one unused for longest: the caller closes it.
+    pub fn give_way(&mut self, now: Instant) -> Option<String> {
+        self.drop_expired(now);
+        self.held.pop_front().map(|held| held.point_in_time)
+    }
+
     /// Notes that a point in time is closed.
     pub fn forget(&mut self, point_in_time: &str) {
         self.held.retain(|held| held.point_in_time != point_in_time);
@@ -86,6 +92,8 @@ mod tests {
         assert!(used(&mut cursors, "a", now).is_empty());
         assert_eq!(used(&mut cursors, "c", now), ["b"]);
         assert_eq!(cursors.count(now), 2);
+        assert_eq!(cursors.give_way(now).as_deref(), Some("a"));
+        assert_eq!(cursors.give_way(now + KEEP_ALIVE), None);
     }
 
     #[test]

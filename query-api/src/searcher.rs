@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use service::search_engine::SearchEngine;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Config;
@@ -22,6 +23,8 @@ use crate::open_cursors::OpenCursors;
 use crate::search_request::{PAGE_LIMIT_MAX, SearchRequest};
 use crate::search_response::{Found, Partial};
 
+/// So many cursors at most give way to a new one for which the cluster has no room.
+const GIVING_WAY_MAX: usize = 8;
 /// How much longer than the search itself its reply may take to arrive.
 const REPLY_GRACE: Duration = Duration::from_secs(1);
 
@@ -107,14 +110,9 @@ impl Searcher {
         let (point_in_time, resume) = match cursor {
             Some(cursor) => (self.lease(cursor.point_in_time, false), cursor.resume),
             None => {
-                let engine = shared.elasticsearch.engine(deadline).await;
-                let range = es_query::open_point_in_time(engine, request);
-                let keep_alive = shared.cursor_keep_alive;
-                let opened = shared
-                    .elasticsearch
-                    .open_point_in_time(engine, range, keep_alive, deadline);
+                let opened = shared.open_point_in_time(request, deadline).await;
                 let failed = |error| shared.failed(Operation::OpenCursor, error);
-                match opened.await.map_err(failed)? {
+                match opened.map_err(failed)? {
                     Opened::PointInTime(id) => (self.lease(id, true), Resume::default()),
                     Opened::Nothing(reply) => {
                         let found = Found::read(&reply).map_err(failed)?;
@@ -214,6 +212,35 @@ impl Shared {
             let detail = "too many searches run at once; try again";
             Problem::new(Code::Overloaded, detail)
         })
+    }
+
+    async fn open_point_in_time(
+        &self,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<Opened, SearchError> {
+        let engine = self.elasticsearch.engine(deadline).await;
+        let range = es_query::open_point_in_time(engine, request);
+        let open = || {
+            let (range, keep_alive) = (range.clone(), self.cursor_keep_alive);
+            self.elasticsearch
+                .open_point_in_time(engine, range, keep_alive, deadline)
+        };
+        let mut opened = open().await;
+        for _ in 0..GIVING_WAY_MAX {
+            // OpenSearch holds 300 shards open on a node (`search.max_open_pit_context`), and
+            // refuses the next with 429. Elasticsearch knows no such bound.
+            let is_full = engine == SearchEngine::OpenSearch
+                && matches!(opened, Err(SearchError::Overloaded { status: 429, .. }));
+            let oldest = is_full.then(|| self.lock_cursors().give_way(Instant::now()));
+            let Some(oldest) = oldest.flatten() else {
+                break;
+            };
+            self.metrics.count_evicted(1);
+            self.elasticsearch.close_point_in_time(&oldest).await;
+            opened = open().await;
+        }
+        opened
     }
 
     fn deadline(&self) -> Instant {
