@@ -17,11 +17,13 @@ use crate::committer::{self, DepartureCount};
 use crate::config::{Config, FIXED_CONSUMER_PROPERTIES};
 use crate::dead_letter_topic::DeadLetterTopic;
 use crate::engine::{Ending, Engine, Orders, Sleep, Surroundings};
-use crate::topic_id;
+use crate::{log_ends, topic_id};
 
 /// Records between two looks at replies and deadlines: rare enough to cost
 /// nothing, often enough for a reply to wait only microseconds.
 const RECORDS_PER_TURN: u32 = 64;
+/// How long leaving the group may take: a coordinator that stalls answers nothing.
+const LEAVING_MAX: Duration = Duration::from_secs(5);
 /// How a group of the classic protocol shares its partitions and finds out who is gone.
 const CLASSIC_PROTOCOL: [(&str, &str); 3] = [
     ("partition.assignment.strategy", "cooperative-sticky"),
@@ -41,6 +43,7 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     let (commits, commit_orders) = channel();
     let (transactions, transaction_orders) = channel();
     let (watch, watch_until) = channel();
+    let (ends_watch, ends_watch_until) = channel();
     let departures = DepartureCount::default();
     let orders = Orders {
         commits,
@@ -69,6 +72,7 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
             replies_to_us.clone(),
         ),
         topic_id::watch(Arc::clone(&consumer), watch_until, replies_to_us),
+        log_ends::watch(Arc::clone(&consumer), ends_watch_until, Arc::clone(&board)),
     ];
     let threads: Vec<_> = threads
         .into_iter()
@@ -92,8 +96,17 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
         tracing::warn!("Kafka did not answer the last commit; ending without leaving the group");
         std::process::exit(0);
     }
+    std::thread::Builder::new()
+        .name("leaving".to_owned())
+        .spawn(|| {
+            std::thread::sleep(LEAVING_MAX);
+            // What was confirmed is committed; the group finds out by the session's end.
+            tracing::warn!("leaving the group takes too long; ending without an answer");
+            std::process::exit(0);
+        })
+        .context("starting the thread that ends a long goodbye")?;
     consumer.context().engine().end_orders();
-    drop(watch);
+    drop((watch, ends_watch));
     for thread in threads {
         let name = thread.thread().name().unwrap_or_default().to_owned();
         if thread.join().is_err() {

@@ -228,7 +228,7 @@ impl Engine {
 
     fn end(&mut self, now: Duration) -> Option<Ending> {
         let until = self.ending?;
-        if self.transacting {
+        if self.transacting || self.regular_commit.is_some() {
             return (now >= until).then_some(Ending::NoAnswer);
         }
         let Some(last) = &mut self.releasing else {
@@ -366,6 +366,7 @@ impl Engine {
             sent.map_err(|_| "the committer thread is gone".to_owned())
         });
         if let Err(why) = ordered {
+            self.regular_commit = None;
             self.handle(Input::CommitReply(Err(why)));
         }
     }

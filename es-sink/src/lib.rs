@@ -13,7 +13,8 @@
 //! 7. [`topic_id`], `positions` and `starting_point`: which topic an offset counts in.
 //! 8. `dead_letter_topic`: keeps what can never be indexed.
 //! 9. [`committer`]: tells Kafka how far all of this has come.
-//! 10. [`status`] and [`metrics`]: what people and alerts see of all this.
+//! 10. [`status`] and [`metrics`]: what people and alerts see of all this; [`log_ends`]: how far
+//!     the logs reach while nothing is read.
 
 pub mod config;
 pub mod template;
@@ -27,5 +28,6 @@ mod positions;
 mod starting_point;
 mod dead_letter_topic;
 pub mod committer;
+pub mod log_ends;
 pub mod status;
 pub mod metrics;

@@ -30,6 +30,8 @@ struct State {
     status: Status,
     /// Ends of the logs that we read, as the brokers told last.
     log_ends: BTreeMap<TopicPartition, LogEnd>,
+    /// The same, asked for while reading is paused.
+    asked_ends: BTreeMap<TopicPartition, i64>,
 }
 
 /// How far a partition reaches.
@@ -87,6 +89,17 @@ impl StatusBoard {
     /// The brokers' word on the ends of the logs.
     pub fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
         self.state().log_ends = log_ends;
+    }
+
+    /// The ends of the logs as the brokers tell them when asked; none while they tell unasked.
+    pub fn publish_asked_ends(&self, ends: BTreeMap<TopicPartition, i64>) {
+        self.state().asked_ends = ends;
+    }
+
+    /// Whether as much is held as may be.
+    #[must_use]
+    pub fn reading_is_paused(&self) -> bool {
+        self.state().status.paused
     }
 
     /// A moment of the machine.
@@ -217,7 +230,8 @@ impl State {
     }
 
     fn lag(&self, at: &TopicPartition) -> Option<i64> {
-        let end = self.log_ends.get(at)?.end;
+        let told = self.log_ends.get(at).map(|log| log.end);
+        let end = told.max(self.asked_ends.get(at).copied())?;
         let position = self
             .status
             .partitions

@@ -116,6 +116,13 @@ fn a_day_that_is_read_only_until_memory_is_full_stops_reading_is_seen_and_heals_
         }
     })?;
     eprintln!("    reading paused after {:.1?}", blocked_at.elapsed());
+    let lag = || sink.metric("es_sink_consumer_lag_records", "");
+    let at_pause = lag()?;
+    stage.wait_for("lag to grow while nothing is read", SOON, || match lag() {
+        Ok(lag) if lag > at_pause + 20_000.0 => Ok(()),
+        Ok(lag) => Err(format!("it is {lag}, after {at_pause}")),
+        Err(error) => Err(format!("{error:#}")),
+    })?;
     std::thread::sleep(HELD_FOR.saturating_sub(blocked_at.elapsed()));
     let still = visible(&sink)?;
     ensure!(still.is_some(), "the hold is no longer to be seen");
