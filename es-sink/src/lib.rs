@@ -14,6 +14,8 @@
 //! 8. `dead_letter_topic`: keeps what can never be indexed.
 //! 9. [`committer`]: tells Kafka how far all of this has come.
 //! 10. [`status`] and [`metrics`]: what people and alerts see of all this.
+//!
+//! Beside the walk: [`dead_letters`] shows what step 8 kept, and sends it back to where step 3 reads.
 
 pub mod config;
 pub mod template;
@@ -29,3 +31,4 @@ mod dead_letter_topic;
 pub mod committer;
 pub mod status;
 pub mod metrics;
+pub mod dead_letters;

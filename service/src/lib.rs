@@ -2,7 +2,7 @@
 //! meets it:
 //!
 //! 1. [`settings`]: flags, environment and file become one checked configuration;
-//!    [`subcommand`]: what a service can be asked to do beside its plain start.
+//!    [`command_line`]: the flags, and commands beside the plain start.
 //! 2. [`units`]: sizes and durations as people write them.
 //! 3. [`logging`]: one line per event worth a line, for people or for machines.
 //! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way;
@@ -12,7 +12,7 @@
 //! 7. [`shutdown`]: SIGTERM drains.
 
 pub mod settings;
-pub mod subcommand;
+pub mod command_line;
 pub mod units;
 pub mod logging;
 pub mod kafka;

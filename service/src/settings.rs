@@ -10,9 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::builder::{Arg, ArgAction, Command};
-
-use crate::subcommand::{CommandGroup, Subcommand, with_group};
+use crate::command_line::{CommandGroup, Subcommand, command, with_group};
 
 /// How often a setting may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -429,49 +427,8 @@ impl fmt::Display for Source {
     }
 }
 
-fn command(program: &Program) -> Command {
-    let command = Command::new(program.name)
-        .about(program.about)
-        .version(env!("CARGO_PKG_VERSION"))
-        .arg(config_arg())
-        .arg(
-            Arg::new("check-config")
-                .long("check-config")
-                .action(ArgAction::SetTrue)
-                .help("Check the configuration, say what is wrong with it, and end"),
-        );
-    program.settings.iter().fold(command, |command, setting| {
-        command.arg(arg(Some(program), setting))
-    })
-}
-
-/// `--config`.
-pub(crate) fn config_arg() -> Arg {
-    Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .help("A TOML file with any of the service's settings, named as their flags")
-}
-
-/// The flag of a setting; one of a `program` has a variable, too.
-pub(crate) fn arg(program: Option<&Program>, setting: &Setting) -> Arg {
-    let mut help = setting.help.to_owned();
-    if let Some(program) = program {
-        help.push_str(&format!(" [env: {}]", variable(program, setting.name)));
-    }
-    if let Some(default) = setting.default.filter(|default| !default.is_empty()) {
-        help.push_str(&format!(" [default: {default}]"));
-    }
-    let arg = Arg::new(setting.name).long(setting.name).help(help);
-    match setting.arity {
-        Arity::Switch => arg.action(ArgAction::SetTrue),
-        Arity::One => arg.value_name(setting.value_name).action(ArgAction::Set),
-        Arity::List | Arity::Lines => arg.value_name(setting.value_name).action(ArgAction::Append),
-    }
-}
-
 /// `INGEST_GATEWAY_LISTEN` for `listen` of `ingest-gateway`.
-fn variable(program: &Program, setting: &str) -> String {
+pub(crate) fn variable(program: &Program, setting: &str) -> String {
     format!("{}_{setting}", program.name)
         .replace('-', "_")
         .to_ascii_uppercase()

@@ -1,13 +1,13 @@
-//! Commands that a service has beside its plain start, and the settings that they share with it.
+//! What may stand on a command line: a service's settings, and commands beside its plain start.
 //!
-//! In the flow: **`subcommand`** → `settings`. Not here: where values come from.
+//! In the flow: **`command_line`** → `settings`. Not here: where else values come from.
 //! A shared setting is the service's own: the same flag, variable and key of the file. What a
 //! command alone understands is given on the command line and nowhere else, so that nothing
 //! left in an environment decides what it does.
 
 use clap::builder::{Arg, ArgAction, Command};
 
-use crate::settings::{Arity, Program, Setting, arg, config_arg};
+use crate::settings::{Arity, Program, Setting, variable};
 
 /// Commands of one kind: the `dead-letters` of `es-sink dead-letters list`.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,47 @@ impl Subcommand {
     /// What it alone takes, the operand included.
     pub(crate) fn own(&self) -> impl Iterator<Item = Setting> {
         self.flags.iter().copied().chain(self.operand)
+    }
+}
+
+/// The service's own command line.
+pub(crate) fn command(program: &Program) -> Command {
+    let command = Command::new(program.name)
+        .about(program.about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(config_arg())
+        .arg(
+            Arg::new("check-config")
+                .long("check-config")
+                .action(ArgAction::SetTrue)
+                .help("Check the configuration, say what is wrong with it, and end"),
+        );
+    program.settings.iter().fold(command, |command, setting| {
+        command.arg(arg(Some(program), setting))
+    })
+}
+
+fn config_arg() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("A TOML file with any of the service's settings, named as their flags")
+}
+
+/// The flag of a setting; one of a `program` has a variable, too.
+fn arg(program: Option<&Program>, setting: &Setting) -> Arg {
+    let mut help = setting.help.to_owned();
+    if let Some(program) = program {
+        help.push_str(&format!(" [env: {}]", variable(program, setting.name)));
+    }
+    if let Some(default) = setting.default.filter(|default| !default.is_empty()) {
+        help.push_str(&format!(" [default: {default}]"));
+    }
+    let arg = Arg::new(setting.name).long(setting.name).help(help);
+    match setting.arity {
+        Arity::Switch => arg.action(ArgAction::SetTrue),
+        Arity::One => arg.value_name(setting.value_name).action(ArgAction::Set),
+        Arity::List | Arity::Lines => arg.value_name(setting.value_name).action(ArgAction::Append),
     }
 }
 
