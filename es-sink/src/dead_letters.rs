@@ -53,7 +53,7 @@ pub fn run(config: &DeadLettersConfig, shutdown: &Shutdown) -> anyhow::Result<Ex
             };
             writeln!(std::io::stdout(), "{text}")?;
             if let Some(why) = &outcome.ended_early {
-                eprintln!("es-sink: {why}");
+                tell(&format!("es-sink: {why}"));
             }
             Ok(
                 match outcome.ended_early.is_none() && outcome.refused == 0 {
@@ -63,6 +63,11 @@ pub fn run(config: &DeadLettersConfig, shutdown: &Shutdown) -> anyhow::Result<Ex
             )
         }
     }
+}
+
+/// Tells the user how it goes. Where nobody listens, it goes on.
+fn tell(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 fn list(

@@ -72,11 +72,18 @@ fn see_to(config: &DeadLettersConfig) -> ExitCode {
     };
     match carry_out() {
         Ok(code) => code,
+        // Whoever reads our output has seen enough, as `head` has.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("es-sink: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn run(config: &Config, started: Instant) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use super::command::{DeadLettersConfig, RedriveOrder};
 use super::letter::Letter;
 use super::redrive_topic::{RedriveError, RedriveTopic, Return};
 use super::redriven_record::{again, mark};
+use super::tell;
 use super::topic_reader::{Completeness, Interrupted, Survey, TopicReader};
 
 /// Letters of one transaction.
@@ -111,10 +112,10 @@ impl<'a> Work<'a> {
             open_before: survey.n_letters.saturating_sub(survey.n_redriven),
             ..Outcome::default()
         };
-        eprintln!(
+        tell(&format!(
             "{} dead letters in `{}`, {} of them open",
             outcome.letters, config.topic, outcome.open_before
-        );
+        ));
         Self {
             config,
             way_back,
@@ -188,7 +189,7 @@ impl<'a> Work<'a> {
             }
             Err(error) => return Err(error.into()),
         }
-        self.tell();
+        self.tell_progress();
         Ok(())
     }
 
@@ -197,13 +198,13 @@ impl<'a> Work<'a> {
         note(&mut self.outcome.refusals, why);
     }
 
-    fn tell(&mut self) {
+    fn tell_progress(&mut self) {
         let due = self
             .last_progress
             .is_none_or(|last| last.elapsed() >= PROGRESS_EVERY);
         if due {
             self.last_progress = Some(Instant::now());
-            eprintln!("{} redriven", self.outcome.redriven);
+            tell(&format!("{} redriven", self.outcome.redriven));
         }
     }
 
