@@ -22,7 +22,7 @@ use service::kafka::{KafkaProperty, client_config};
 use crate::reply::Reply;
 
 /// What the guarantees rest on.
-const FIXED_PRODUCER_PROPERTIES: [(&str, &str); 2] =
+pub(crate) const FIXED_PRODUCER_PROPERTIES: [(&str, &str); 2] =
     [("enable.idempotence", "true"), ("acks", "all")];
 /// One wait for a coordinator. Each step is either tried again after it, or given up.
 const STEP_MAX: Duration = Duration::from_secs(10);
@@ -104,12 +104,7 @@ impl DeadLetterTopic {
             ("message.max.bytes", "16777216"),
             ("queue.buffering.max.kbytes", "32768"),
         ];
-        // Properties of consumers are no properties of a producer.
-        let properties: Vec<KafkaProperty> = properties
-            .iter()
-            .filter(|property| concerns_connections(&property.key))
-            .cloned()
-            .collect();
+        let properties = connection_properties(properties);
         let config = client_config(brokers, &needed, &properties, &FIXED_PRODUCER_PROPERTIES);
         // Faults of the configuration show at the start.
         config.create_native_config()?;
@@ -239,7 +234,7 @@ fn attempt(
 }
 
 /// A step that timed out goes on where it was when it is called again (librdkafka).
-fn again_while_retriable(step: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
+pub(crate) fn again_while_retriable(step: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
     loop {
         match step() {
             Err(KafkaError::Transaction(cause)) if cause.is_retriable() => {
@@ -273,6 +268,15 @@ fn record<'a>(topic: &'a str, letter: &'a DeadLetter) -> BaseRecord<'a, [u8], [u
     record.payload = letter.value.as_deref();
     record.timestamp = letter.timestamp_ms;
     record
+}
+
+/// The properties that every client needs to reach the brokers: those of the sink's consumer are
+/// none of a producer.
+pub(crate) fn connection_properties(properties: &[KafkaProperty]) -> Vec<KafkaProperty> {
+    let concerned = properties
+        .iter()
+        .filter(|property| concerns_connections(&property.key));
+    concerned.cloned().collect()
 }
 
 /// Whether a property is about reaching the brokers, which both clients do alike.

@@ -15,6 +15,8 @@
 //! 9. [`committer`]: tells Kafka how far all of this has come.
 //! 10. [`status`] and [`metrics`]: what people and alerts see of all this; [`log_ends`]: how far
 //!     the logs reach while nothing is read.
+//!
+//! Beside the walk: [`dead_letters`] shows what step 8 kept, and sends it back to where step 3 reads.
 
 pub mod config;
 pub mod template;
@@ -31,3 +33,4 @@ pub mod committer;
 pub mod log_ends;
 pub mod status;
 pub mod metrics;
+pub mod dead_letters;

@@ -1,15 +1,17 @@
-//! Wires es-sink together: settings, HTTP, template, consumer thread.
+//! Wires es-sink together: settings, HTTP, template, consumer thread; or a command beside them.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::Json;
 use axum::routing::get;
 use es_sink::config::{Config, PROGRAM};
 use es_sink::consumer;
+use es_sink::dead_letters;
+use es_sink::dead_letters::command::{DeadLettersConfig, GROUP};
 use es_sink::engine::Surroundings;
 use es_sink::metrics::Metrics;
 use es_sink::status::StatusBoard;
@@ -23,29 +25,65 @@ const TEMPLATE_RETRY: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let settings = Settings::load(PROGRAM, std::env::args_os(), |name| {
+    let settings = Settings::load_with(PROGRAM, &GROUP, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });
-    let (config, checked) = match settings.and_then(|settings| Config::read(settings, seed())) {
-        Ok(read) => read,
+    let ended = settings.and_then(|(settings, command)| match command {
+        Some(command) => {
+            DeadLettersConfig::read(settings, command, now_ms()).map(|config| see_to(&config))
+        }
+        None => Config::read(settings, seed()).map(|(config, checked)| {
+            if checked.stop_here {
+                eprintln!("es-sink: the configuration has no faults");
+                return ExitCode::SUCCESS;
+            }
+            service::logging::start();
+            match run(&config, started) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "es-sink ends");
+                    ExitCode::FAILURE
+                }
+            }
+        }),
+    });
+    match ended {
+        Ok(code) => code,
         Err(SettingsError::Usage(usage)) => usage.exit(),
         Err(faults) => {
             eprintln!("es-sink: {faults}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
-    if checked.stop_here {
-        eprintln!("es-sink: the configuration has no faults");
-        return ExitCode::SUCCESS;
     }
+}
+
+/// Carries out a command, which speaks to a person or a script and not to a log.
+fn see_to(config: &DeadLettersConfig) -> ExitCode {
     service::logging::start();
-    match run(&config, started) {
-        Ok(()) => ExitCode::SUCCESS,
+    let carry_out = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        let _within = runtime.enter();
+        let shutdown = Shutdown::on_signals().context("installing signal handlers")?;
+        dead_letters::run(config, &shutdown)
+    };
+    match carry_out() {
+        Ok(code) => code,
+        // Whoever reads our output has seen enough, as `head` has.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "es-sink ends");
+            eprintln!("es-sink: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
@@ -139,4 +177,11 @@ async fn install(template: &Template, nodes: &Nodes, board: &StatusBoard) -> any
 /// Differs between processes that start together; only spreads their retries.
 fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }

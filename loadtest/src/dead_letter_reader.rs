@@ -4,7 +4,7 @@
 //! From the beginning to the end as it is when asked, and only what is
 //! committed; no consumer group is joined and nothing is committed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -19,6 +19,10 @@ use crate::marker::{self, RunId};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const REASON: &str = "__connect.errors.exception.class.name";
+/// Every dead letter has it; a mark that one was redriven has not.
+const SOURCE: &str = "__connect.errors.topic";
+/// The mark's header: `PARTITION:OFFSET` of its letter (docs/formats.md).
+const REDRIVEN: &str = "logflow.redriven";
 /// Different reasons that are told apart; the rest is `other`.
 const REASONS_MAX: usize = 20;
 
@@ -36,6 +40,27 @@ pub struct DeadLetters {
 /// Dead letters of a run by reason, the class name in their headers.
 pub type Reasons = BTreeMap<String, u64>;
 
+/// A dead letter of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundLetter {
+    /// Its event.
+    pub n: u64,
+    /// How often it was redriven; never more than once, if all is well.
+    pub n_redriven: u64,
+}
+
+/// The dead letters of a run: few, by the nature of dead letters.
+#[derive(Clone, Debug, Default)]
+pub struct FoundLetters {
+    /// Every one.
+    pub letters: Vec<FoundLetter>,
+    /// How many of each reason.
+    pub reasons: Reasons,
+}
+
+/// Where a record stands.
+type Place = (i32, i64);
+
 /// Keeps the end of a partition, which is asked for, out of the log of errors.
 struct Quiet;
 
@@ -50,12 +75,12 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {}
 
 impl DeadLetters {
-    /// Tells of the event of every dead letter of the run; blocks its thread. A
-    /// topic that does not exist holds none.
+    /// Finds every dead letter of the run, and whether it was redriven; blocks its thread.
+    /// A topic that does not exist holds none.
     ///
     /// # Errors
     /// If the topic cannot be read to its end.
-    pub fn read(&self, run: &RunId, mut found: impl FnMut(u64)) -> anyhow::Result<Reasons> {
+    pub fn read(&self, run: &RunId) -> anyhow::Result<FoundLetters> {
         let consumer: BaseConsumer<Quiet> = client_config(
             &self.brokers,
             &[("client.id", "loadtest"), ("group.id", "loadtest-verify")],
@@ -71,6 +96,8 @@ impl DeadLetters {
         .create_with_context(Quiet)
         .context("the consumer cannot be set up")?;
         let mut partitions = self.assign_all(&consumer)?;
+        let mut letters: HashMap<Place, FoundLetter> = HashMap::new();
+        let mut marks: HashMap<Place, u64> = HashMap::new();
         let mut reasons = Reasons::new();
         let mut last_news = Instant::now();
         while !partitions.is_empty() {
@@ -84,8 +111,11 @@ impl DeadLetters {
                 None => continue,
                 Some(Ok(record)) => {
                     let value = record.payload().unwrap_or_default();
-                    if let Some(n) = marker::find(run, record.key(), value) {
-                        found(n);
+                    if let Some(place) = mark(&record) {
+                        *marks.entry(place).or_default() += 1;
+                    } else if let Some(n) = marker::find(run, record.key(), value) {
+                        let place = (record.partition(), record.offset());
+                        letters.insert(place, FoundLetter { n, n_redriven: 0 });
                         count(&mut reasons, &record);
                     }
                 }
@@ -100,7 +130,16 @@ impl DeadLetters {
             }
             last_news = Instant::now();
         }
-        Ok(reasons)
+        // Marks of other runs' letters find none here.
+        for (place, n_redriven) in marks {
+            if let Some(letter) = letters.get_mut(&place) {
+                letter.n_redriven = n_redriven;
+            }
+        }
+        Ok(FoundLetters {
+            letters: letters.into_values().collect(),
+            reasons,
+        })
     }
 
     fn assign_all(&self, consumer: &BaseConsumer<Quiet>) -> anyhow::Result<HashSet<i32>> {
@@ -120,13 +159,26 @@ impl DeadLetters {
     }
 }
 
+/// The place of the letter that this record marks, if it is a mark.
+fn mark(record: &BorrowedMessage<'_>) -> Option<Place> {
+    if header(record, SOURCE).is_some() {
+        return None;
+    }
+    let place = std::str::from_utf8(header(record, REDRIVEN)?).ok()?;
+    let (partition, offset) = place.split_once(':')?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
+}
+
 fn count(reasons: &mut Reasons, record: &BorrowedMessage<'_>) {
-    let headers = record.headers();
-    let reason = headers
-        .and_then(|headers| headers.iter().filter(|header| header.key == REASON).last())
-        .and_then(|header| header.value)
-        .map_or("none".into(), String::from_utf8_lossy);
+    let reason = header(record, REASON).map_or("none".into(), String::from_utf8_lossy);
     let known = reasons.contains_key(reason.as_ref()) || reasons.len() < REASONS_MAX;
     let name = if known { reason.as_ref() } else { "other" };
     *reasons.entry(name.to_owned()).or_default() += 1;
+}
+
+/// The value of the last header of that name.
+fn header<'a>(record: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
+    let headers = record.headers()?;
+    let found = headers.iter().filter(|header| header.key == name).last()?;
+    found.value
 }

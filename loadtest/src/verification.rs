@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use service::elasticsearch::NodeUrl;
 
-use crate::dead_letter_reader::{DeadLetters, Reasons};
+use crate::dead_letter_reader::{DeadLetters, FoundLetters, Reasons};
 use crate::elasticsearch_reader::ElasticsearchReader;
 use crate::ledger::{Ledger, State};
 use crate::marker::RunId;
@@ -129,8 +129,10 @@ async fn wait(
     loop {
         reader.refresh().await?;
         let documents = reader.count().await?;
-        let (dead_letters, _) = dead_letters(settings, &ledger.run).await?;
-        let n = documents + dead_letters.len() as u64;
+        let found = dead_letters(settings, &ledger.run).await?;
+        // What was redriven is on its way to be a document or a dead letter again.
+        let open = found.letters.iter().filter(|letter| letter.n_redriven == 0);
+        let n = documents + open.count() as u64;
         progress.set_position(n);
         arrivals.now(n);
         if n >= expected || arrivals.stood_still_for(settings.wait) {
@@ -149,26 +151,23 @@ async fn compare(
     let mut comparison = Comparison::new(ledger);
     reader.refresh().await?;
     reader.read(|n| comparison.document(n)).await?;
-    let (events, reasons) = dead_letters(settings, &ledger.run).await?;
-    events.into_iter().for_each(|n| comparison.dead_letter(n));
+    let found = dead_letters(settings, &ledger.run).await?;
+    for letter in found.letters {
+        comparison.dead_letter(letter.n, letter.n_redriven);
+    }
     let verdict = comparison.verdict(settings.dead_letters.is_some());
-    Ok((verdict, reasons))
+    Ok((verdict, found.reasons))
 }
 
-/// The events of the dead letters of a run: few, by the nature of dead letters.
 async fn dead_letters(
     settings: &VerificationSettings,
     run: &RunId,
-) -> anyhow::Result<(Vec<u64>, Reasons)> {
+) -> anyhow::Result<FoundLetters> {
     let Some(dead_letters) = settings.dead_letters.clone() else {
-        return Ok(Default::default());
+        return Ok(FoundLetters::default());
     };
     let run = run.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut events = Vec::new();
-        let reasons = dead_letters.read(&run, |n| events.push(n))?;
-        anyhow::Ok((events, reasons))
-    });
+    let reading = tokio::task::spawn_blocking(move || dead_letters.read(&run));
     reading
         .await
         .context("the reader of dead letters ended early")?

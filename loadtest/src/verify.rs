@@ -4,6 +4,7 @@
 //! Pure: it is told of every document and every dead letter that names an event
 //! of the run, and compares them with what the sender knows. One byte an event.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -13,12 +14,14 @@ use crate::ledger::{EVENTS_MAX, Ledger, State};
 /// Events named for each kind of finding.
 const NAMED_MAX: usize = 10;
 
-// The byte of an event: 3 bits of state, 2 of documents, 2 of dead letters.
+// The byte of an event: 3 bits of state, 2 of documents, 2 of open dead letters, 1 if any was
+// redriven.
 const STATE: u8 = 0b0000_0111;
 const DOCUMENT: u8 = 0b0000_1000;
 const DOCUMENTS: u8 = 0b0001_1000;
 const DEAD_LETTER: u8 = 0b0010_0000;
 const DEAD_LETTERS: u8 = 0b0110_0000;
+const REDRIVEN: u8 = 0b1000_0000;
 
 const UNLISTED: u8 = 0;
 const ACKNOWLEDGED: u8 = 1;
@@ -33,6 +36,9 @@ pub struct Comparison {
     complete: bool,
     n_documents: u64,
     n_dead_letters: u64,
+    n_dead_letters_redriven: u64,
+    /// Events with a letter that was redriven more than once: none, if all is well.
+    redriven_twice: BTreeSet<u64>,
     out_of_range: u64,
 }
 
@@ -58,18 +64,24 @@ pub struct Verdict {
     pub poison: u64,
     /// Events with at least one document.
     pub indexed: u64,
-    /// Events with at least one dead letter.
+    /// Events with at least one dead letter that is open: not redriven.
     pub dead_lettered: u64,
+    /// Events with at least one dead letter that was redriven.
+    pub redriven: u64,
     /// Documents of the run.
     pub documents: u64,
-    /// Dead letters of the run.
+    /// Dead letters of the run, open or redriven.
     pub dead_letters: u64,
+    /// Dead letters of the run that were redriven.
+    pub dead_letters_redriven: u64,
     /// Acknowledged or poison, and in neither place. Without a look at the
     /// dead-letter topic, poison is not looked for.
     pub missing: Finding,
-    /// In more than one document or dead letter, or in both places.
+    /// In more than one document or open dead letter, or in both places; or a dead letter of it
+    /// was redriven more than once. So an event may be dead-lettered several times only if each
+    /// earlier letter was redriven.
     pub duplicated: Finding,
-    /// Refused or never sent, and there; or dead-lettered though nothing is wrong with it.
+    /// Refused or never sent, and there; or an open dead letter though nothing is wrong with it.
     pub unexpected: Finding,
     /// Uncertain, and there.
     pub uncertain_arrived: u64,
@@ -104,6 +116,8 @@ impl Comparison {
             complete: ledger.complete,
             n_documents: 0,
             n_dead_letters: 0,
+            n_dead_letters_redriven: 0,
+            redriven_twice: BTreeSet::new(),
             out_of_range: 0,
         }
     }
@@ -114,10 +128,19 @@ impl Comparison {
         self.sight(n, DOCUMENT, DOCUMENTS);
     }
 
-    /// A dead letter names event `n`.
-    pub fn dead_letter(&mut self, n: u64) {
+    /// A dead letter names event `n`, and was redriven so many times. A letter that was redriven
+    /// is no place where the event is: it went back to Kafka, and must come out again.
+    pub fn dead_letter(&mut self, n: u64, n_redriven: u64) {
         self.n_dead_letters += 1;
-        self.sight(n, DEAD_LETTER, DEAD_LETTERS);
+        if n_redriven == 0 {
+            self.sight(n, DEAD_LETTER, DEAD_LETTERS);
+            return;
+        }
+        self.n_dead_letters_redriven += 1;
+        self.sight(n, REDRIVEN, REDRIVEN);
+        if n_redriven > 1 && n < EVENTS_MAX {
+            self.redriven_twice.insert(n);
+        }
     }
 
     fn sight(&mut self, n: u64, one: u8, mask: u8) {
@@ -142,6 +165,7 @@ impl Comparison {
         let mut verdict = Verdict {
             documents: self.n_documents,
             dead_letters: self.n_dead_letters,
+            dead_letters_redriven: self.n_dead_letters_redriven,
             dead_letters_read,
             ledger_complete: self.complete,
             ..Verdict::default()
@@ -159,7 +183,8 @@ impl Comparison {
         let there = documents + dead_letters > 0;
         verdict.indexed += u64::from(documents > 0);
         verdict.dead_lettered += u64::from(dead_letters > 0);
-        if documents + dead_letters > 1 {
+        verdict.redriven += u64::from(event & REDRIVEN != 0);
+        if documents + dead_letters > 1 || self.redriven_twice.contains(&n) {
             verdict.duplicated.add(n);
         }
         match event & STATE {
@@ -262,11 +287,19 @@ impl fmt::Display for Verdict {
         let dead = match self.dead_letters_read {
             true => format!(
                 "{} in {} dead letters",
-                self.dead_lettered, self.dead_letters
+                self.dead_lettered,
+                self.dead_letters - self.dead_letters_redriven
             ),
             false => "not looked at".to_owned(),
         };
         line(f, "dead-lettered", &dead)?;
+        if self.redriven > 0 {
+            let redriven = format!(
+                "{} in {} dead letters",
+                self.redriven, self.dead_letters_redriven
+            );
+            line(f, "redriven", &redriven)?;
+        }
         if self.poison_indexed.count > 0 {
             line(f, "poison indexed", &self.poison_indexed)?;
         }

@@ -1,7 +1,8 @@
 //! The frame around each logflow service, in the order in which a process
 //! meets it:
 //!
-//! 1. [`settings`]: flags, environment and file become one checked configuration.
+//! 1. [`settings`]: flags, environment and file become one checked configuration;
+//!    [`command_line`]: the flags, and commands beside the plain start.
 //! 2. [`units`]: sizes and durations as people write them.
 //! 3. [`logging`]: one line per event worth a line, for people or for machines.
 //! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way;
@@ -11,6 +12,7 @@
 //! 7. [`shutdown`]: SIGTERM drains.
 
 pub mod settings;
+pub mod command_line;
 pub mod units;
 pub mod logging;
 pub mod kafka;

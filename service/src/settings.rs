@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::builder::{Arg, ArgAction, Command};
+use crate::command_line::{CommandGroup, Subcommand, command, with_group};
 
 /// How often a setting may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Settings {
     program: Program,
+    /// What only the command takes that was given.
+    own: Vec<Setting>,
     given: BTreeMap<&'static str, Given>,
     check_only: bool,
     faults: Vec<Fault>,
@@ -157,10 +159,44 @@ impl Settings {
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         let matches = command(&program).try_get_matches_from(args)?;
+        Ok(Self::read(program, None, &matches, env))
+    }
+
+    /// The same for a service that has commands beside its plain start; also gives the
+    /// command, where there is one.
+    ///
+    /// # Errors
+    /// [`SettingsError::Usage`] if the command line cannot be read.
+    pub fn load_with(
+        program: Program,
+        group: &CommandGroup,
+        args: impl IntoIterator<Item = OsString>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Option<&'static Subcommand>), SettingsError> {
+        let matches = with_group(command(&program), &program, group).try_get_matches_from(args)?;
+        let in_group = matches.subcommand().and_then(|(_, kind)| kind.subcommand());
+        let chosen = in_group.and_then(|(name, leaf)| {
+            let command = group.commands.iter().find(|command| command.name == name)?;
+            Some((command, leaf))
+        });
+        Ok(match chosen {
+            Some((command, leaf)) => (Self::read(program, Some(command), leaf, env), Some(command)),
+            None => (Self::read(program, None, &matches, env), None),
+        })
+    }
+
+    fn read(
+        program: Program,
+        command: Option<&Subcommand>,
+        matches: &clap::ArgMatches,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let own: Vec<Setting> = command.into_iter().flat_map(Subcommand::own).collect();
         let mut settings = Self {
             program,
+            own,
             given: BTreeMap::new(),
-            check_only: matches.get_flag("check-config"),
+            check_only: command.is_none() && matches.get_flag("check-config"),
             faults: Vec::new(),
         };
         let file = matches
@@ -173,7 +209,15 @@ impl Settings {
         };
         for setting in program.settings {
             let file_value = from_file.remove(setting.name);
-            if let Some(given) = settings.pick(setting, &matches, &env, file_value) {
+            if command.is_some_and(|command| !command.shares.contains(&setting.name)) {
+                continue;
+            }
+            if let Some(given) = settings.pick(setting, matches, &env, file_value) {
+                settings.given.insert(setting.name, given);
+            }
+        }
+        for setting in settings.own.clone() {
+            if let Some(given) = settings.pick(&setting, matches, &|_| None, None) {
                 settings.given.insert(setting.name, given);
             }
         }
@@ -183,7 +227,7 @@ impl Settings {
                 "is no setting of this service",
             );
         }
-        Ok(settings)
+        settings
     }
 
     /// The value of a setting with a default. A value that cannot be read is
@@ -272,17 +316,16 @@ impl Settings {
         Err(SettingsError::Faults(lines.collect()))
     }
 
-    fn setting(&self, name: &str) -> &'static Setting {
-        self.program
-            .settings
-            .iter()
+    fn setting(&self, name: &str) -> &Setting {
+        let all = self.program.settings.iter().chain(&self.own);
+        all.into_iter()
             .find(|setting| setting.name == name)
             .unwrap_or_else(|| panic!("`{name}` is read but not declared"))
     }
 
     fn pick(
         &mut self,
-        setting: &'static Setting,
+        setting: &Setting,
         matches: &clap::ArgMatches,
         env: &impl Fn(&str) -> Option<String>,
         file: Option<Given>,
@@ -384,45 +427,8 @@ impl fmt::Display for Source {
     }
 }
 
-fn command(program: &Program) -> Command {
-    let mut command = Command::new(program.name)
-        .about(program.about)
-        .version(env!("CARGO_PKG_VERSION"))
-        .arg(
-            Arg::new("config")
-                .long("config")
-                .value_name("FILE")
-                .help("A TOML file with any of these settings, named as their flags"),
-        )
-        .arg(
-            Arg::new("check-config")
-                .long("check-config")
-                .action(ArgAction::SetTrue)
-                .help("Check the configuration, say what is wrong with it, and end"),
-        );
-    for setting in program.settings {
-        let mut help = format!(
-            "{} [env: {}]",
-            setting.help,
-            variable(program, setting.name)
-        );
-        if let Some(default) = setting.default.filter(|default| !default.is_empty()) {
-            help.push_str(&format!(" [default: {default}]"));
-        }
-        let arg = Arg::new(setting.name).long(setting.name).help(help);
-        command = command.arg(match setting.arity {
-            Arity::Switch => arg.action(ArgAction::SetTrue),
-            Arity::One => arg.value_name(setting.value_name).action(ArgAction::Set),
-            Arity::List | Arity::Lines => {
-                arg.value_name(setting.value_name).action(ArgAction::Append)
-            }
-        });
-    }
-    command
-}
-
 /// `INGEST_GATEWAY_LISTEN` for `listen` of `ingest-gateway`.
-fn variable(program: &Program, setting: &str) -> String {
+pub(crate) fn variable(program: &Program, setting: &str) -> String {
     format!("{}_{setting}", program.name)
         .replace('-', "_")
         .to_ascii_uppercase()

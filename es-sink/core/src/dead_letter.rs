@@ -5,7 +5,7 @@
 //! what reads its dead letters reads ours.
 
 use log_event::offset::Offset;
-use log_event::record::EVENT_ID;
+use log_event::record::{EVENT_ID, EVENT_TIME, RecordHeaders};
 
 use crate::assignment::TopicPartition;
 use crate::bulk_request::RecordParts;
@@ -36,6 +36,27 @@ impl RejectedRecord {
     }
 }
 
+/// Before the name of each header that says why.
+pub const REASON_PREFIX: &str = "__connect.errors.";
+
+/// Headers of a record, in order; a name may occur more than once.
+pub type OwnedHeaders = Vec<(String, Option<Vec<u8>>)>;
+
+/// Adds the id and the time that the record's document would have had from where the record
+/// stood, so that it has them wherever it stands (EO-3). What its headers already say stays.
+pub fn keep_identity(headers: &mut OwnedHeaders, event_id: &str, timestamp_ms: Option<i64>) {
+    let borrowed = headers.iter();
+    let known =
+        RecordHeaders::read(borrowed.map(|(name, value)| (name.as_str(), value.as_deref())));
+    let (has_id, has_time) = (known.event_id.is_some(), known.event_time_ms.is_some());
+    if !has_id {
+        headers.push((EVENT_ID.to_owned(), Some(event_id.as_bytes().to_vec())));
+    }
+    if let (false, Some(millis @ 0..)) = (has_time, timestamp_ms) {
+        headers.push((EVENT_TIME.to_owned(), Some(millis.to_string().into_bytes())));
+    }
+}
+
 /// A record for the dead-letter topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -44,7 +65,7 @@ pub struct DeadLetter {
     /// The original's value.
     pub value: Option<Vec<u8>>,
     /// The original's headers, then those that say why.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: OwnedHeaders,
     /// The original's Kafka timestamp.
     pub timestamp_ms: Option<i64>,
 }
@@ -70,9 +91,7 @@ impl DeadLetter {
             mut headers,
             timestamp_ms,
         } = record;
-        if !headers.iter().any(|(name, _)| name == EVENT_ID) {
-            headers.push((EVENT_ID.to_owned(), Some(event_id.as_bytes().to_vec())));
-        }
+        keep_identity(&mut headers, event_id, timestamp_ms);
         let reason: String = rejection.reason.chars().take(REASON_CHARS_MAX).collect();
         for (name, value) in [
             ("topic", at.topic.clone()),
@@ -85,7 +104,7 @@ impl DeadLetter {
             ("exception.class.name", rejection.kind.clone()),
             ("exception.message", reason),
         ] {
-            headers.push((format!("__connect.errors.{name}"), Some(value.into_bytes())));
+            headers.push((format!("{REASON_PREFIX}{name}"), Some(value.into_bytes())));
         }
         Self {
             key,
@@ -132,6 +151,7 @@ mod tests {
         expect![[r#"
             tenant: 
             event-id: the-id
+            event-time: 5
             __connect.errors.topic: logs
             __connect.errors.partition: 3
             __connect.errors.offset: 42
@@ -146,14 +166,30 @@ mod tests {
     }
 
     #[test]
-    fn an_event_id_is_added_only_where_there_is_none() {
-        let own = vec![(EVENT_ID.to_owned(), Some(b"own".to_vec()))];
-        let letter = letter(own.clone(), "r");
-        let ids = letter
-            .headers
-            .into_iter()
-            .filter(|(name, _)| name == EVENT_ID);
-        assert_eq!(ids.collect::<Vec<_>>(), own);
+    fn id_and_time_are_added_only_where_the_record_has_none_that_can_be_used() {
+        let header = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
+        for (own, expected) in [
+            (
+                vec![header(EVENT_ID, "own"), header(EVENT_TIME, "7")],
+                vec![header(EVENT_ID, "own"), header(EVENT_TIME, "7")],
+            ),
+            // The sink goes by the last of two equal names.
+            (
+                vec![header(EVENT_ID, ""), header(EVENT_TIME, "soon")],
+                vec![
+                    header(EVENT_ID, ""),
+                    header(EVENT_TIME, "soon"),
+                    header(EVENT_ID, "the-id"),
+                    header(EVENT_TIME, "5"),
+                ],
+            ),
+        ] {
+            let letter = letter(own, "r");
+            let before_the_reason = letter.headers.into_iter();
+            let before_the_reason =
+                before_the_reason.take_while(|(name, _)| !name.starts_with(REASON_PREFIX));
+            assert_eq!(before_the_reason.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ const N: u64 = 40;
 enum Sighting {
     Document(u64),
     DeadLetter(u64),
+    /// With how often it was redriven.
+    Redriven(u64, u64),
 }
 
 fn ledger(states: &BTreeMap<u64, State>, complete: bool) -> Ledger {
@@ -33,7 +35,8 @@ fn verdict(ledger: &Ledger, sightings: &[Sighting], dead_letters_read: bool) -> 
     for sighting in sightings {
         match sighting {
             Sighting::Document(n) => comparison.document(*n),
-            Sighting::DeadLetter(n) => comparison.dead_letter(*n),
+            Sighting::DeadLetter(n) => comparison.dead_letter(*n, 0),
+            Sighting::Redriven(n, times) => comparison.dead_letter(*n, *times),
         }
     }
     comparison.verdict(dead_letters_read)
@@ -58,8 +61,13 @@ fn model(
             .filter(|s| matches!(s, Sighting::DeadLetter(m) if *m == n))
             .count()
     };
+    let redriven = |n: u64, least: u64| {
+        sightings
+            .iter()
+            .any(|s| matches!(s, Sighting::Redriven(m, times) if *m == n && *times >= least))
+    };
     let highest = states.keys().chain(sightings.iter().map(|s| match s {
-        Sighting::Document(n) | Sighting::DeadLetter(n) => n,
+        Sighting::Document(n) | Sighting::DeadLetter(n) | Sighting::Redriven(n, _) => n,
     }));
     let end = highest.max().map_or(0, |n| n + 1);
     let state = |n: u64| {
@@ -78,7 +86,11 @@ fn model(
     };
     BTreeMap::from([
         ("missing", all(&|n| promised(n) && !there(n))),
-        ("duplicated", all(&|n| documents(n) + dead(n) > 1)),
+        (
+            "duplicated",
+            all(&|n| documents(n) + dead(n) > 1 || redriven(n, 2)),
+        ),
+        ("redriven", all(&|n| redriven(n, 1))),
         ("unexpected", all(&unexpected)),
         ("indexed", all(&|n| documents(n) > 0)),
         ("dead-lettered", all(&|n| dead(n) > 0)),
@@ -117,6 +129,7 @@ fn sightings() -> impl Strategy<Value = Vec<Sighting>> {
     let sighting = prop_oneof![
         4 => (0..N + 5).prop_map(Sighting::Document),
         1 => (0..N + 5).prop_map(Sighting::DeadLetter),
+        1 => (0..N + 5, 1..3u64).prop_map(|(n, times)| Sighting::Redriven(n, times)),
     ];
     prop::collection::vec(sighting, 0..80)
 }
@@ -138,6 +151,7 @@ proptest! {
         check_finding(&found.poison_indexed, &expected["poison indexed"]);
         prop_assert_eq!(found.indexed, expected["indexed"].len() as u64);
         prop_assert_eq!(found.dead_lettered, expected["dead-lettered"].len() as u64);
+        prop_assert_eq!(found.redriven, expected["redriven"].len() as u64);
         prop_assert_eq!(found.uncertain_arrived, expected["uncertain arrived"].len() as u64);
         let holds = ["missing", "duplicated", "unexpected"].iter().all(|kind| expected[kind].is_empty());
         prop_assert_eq!(found.holds(), holds);
@@ -204,5 +218,94 @@ fn many_sightings_of_one_event_are_counted_without_overflow() {
     assert_eq!(
         (found.duplicated.count, found.indexed, found.acknowledged),
         (1, 1, 1)
+    );
+}
+
+/// The life of one event, and whether it is where it must be, exactly once.
+#[track_caller]
+fn check_life(state: State, sightings: &[Sighting], findings: &[&str]) {
+    let found = verdict(
+        &ledger(&BTreeMap::from([(0, state)]), true),
+        sightings,
+        true,
+    );
+    let actual: Vec<&str> = [
+        ("missing", &found.missing),
+        ("duplicated", &found.duplicated),
+        ("unexpected", &found.unexpected),
+    ]
+    .into_iter()
+    .filter(|(_, finding)| finding.count > 0)
+    .map(|(name, _)| name)
+    .collect();
+    assert_eq!(actual, findings, "{state:?} {sightings:?}");
+}
+
+#[test]
+fn a_redriven_event_is_where_it_came_to_afterwards() {
+    use Sighting::{DeadLetter, Document, Redriven};
+    use State::{Acknowledged, Poison};
+    let table: [(State, &[Sighting], &[&str]); 13] = [
+        // Redriven, and indexed at last: whatever the ledger thinks of it.
+        (Poison, &[Redriven(0, 1), Document(0)], &[]),
+        (Acknowledged, &[Redriven(0, 1), Document(0)], &[]),
+        // Redriven, and dead-lettered again, once or several times.
+        (Poison, &[Redriven(0, 1), DeadLetter(0)], &[]),
+        (
+            Poison,
+            &[Redriven(0, 1), Redriven(0, 1), DeadLetter(0)],
+            &[],
+        ),
+        (Poison, &[Redriven(0, 1), Redriven(0, 1), Document(0)], &[]),
+        // Redriven, and lost.
+        (Poison, &[Redriven(0, 1)], &["missing"]),
+        (Acknowledged, &[Redriven(0, 1)], &["missing"]),
+        // Dead-lettered twice, though the earlier letter was not redriven.
+        (Poison, &[DeadLetter(0), DeadLetter(0)], &["duplicated"]),
+        (
+            Poison,
+            &[Redriven(0, 1), DeadLetter(0), DeadLetter(0)],
+            &["duplicated"],
+        ),
+        // Indexed, and still open.
+        (Poison, &[DeadLetter(0), Document(0)], &["duplicated"]),
+        (
+            Poison,
+            &[Redriven(0, 1), DeadLetter(0), Document(0)],
+            &["duplicated"],
+        ),
+        // One letter redriven twice, even if the outcome is one document.
+        (Poison, &[Redriven(0, 2), Document(0)], &["duplicated"]),
+        // Nothing was wrong with it, and it was not redriven.
+        (Acknowledged, &[DeadLetter(0)], &["unexpected"]),
+    ];
+    for (state, sightings, findings) in table {
+        check_life(state, sightings, findings);
+    }
+}
+
+#[test]
+fn the_summary_counts_redriven_letters_apart() {
+    let states = BTreeMap::from([(0, State::Poison), (1, State::Poison)]);
+    let seen = [
+        Sighting::Redriven(0, 1),
+        Sighting::Document(0),
+        Sighting::DeadLetter(1),
+    ];
+    let found = verdict(&ledger(&states, true), &seen, true);
+    assert_eq!(
+        (found.dead_letters, found.dead_letters_redriven),
+        (2, 1),
+        "{found}"
+    );
+    assert_eq!((found.dead_lettered, found.redriven), (1, 1), "{found}");
+    let text = found.to_string();
+    assert!(
+        text.contains("dead-lettered     1 in 1 dead letters"),
+        "{text}"
+    );
+    assert!(
+        text.contains("redriven          1 in 1 dead letters"),
+        "{text}"
     );
 }

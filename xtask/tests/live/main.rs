@@ -16,6 +16,7 @@ mod scenarios {
     pub(crate) mod end_to_end;
     pub(crate) mod idempotency;
     pub(crate) mod dead_letters;
+    pub(crate) mod redrive;
     pub(crate) mod holds;
     pub(crate) mod kills;
     pub(crate) mod topics;
@@ -43,6 +44,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
+    ("redrive", scenarios::redrive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
     ("kills", scenarios::kills::SCENARIOS),
     ("topics", scenarios::topics::SCENARIOS),
