@@ -234,7 +234,7 @@ fn attempt(
 }
 
 /// A step that timed out goes on where it was when it is called again (librdkafka).
-pub(crate) fn again_while_retriable(step: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
+fn again_while_retriable(step: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
     loop {
         match step() {
             Err(KafkaError::Transaction(cause)) if cause.is_retriable() => {

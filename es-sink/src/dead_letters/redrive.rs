@@ -57,7 +57,7 @@ pub(super) fn run(
 ) -> anyhow::Result<Outcome> {
     let way_back = match order.dry_run {
         true => None,
-        false => Some(RedriveTopic::open(config)?),
+        false => Some(RedriveTopic::open(config, shutdown)?),
     };
     // Behind an open transaction of a sink there may be marks.
     let completeness = match order.dry_run {
@@ -140,7 +140,7 @@ impl<'a> Work<'a> {
         };
         if n_partitions == 0 || *topic == self.config.topic {
             let why = match n_partitions {
-                0 => "does not exist",
+                0 => "does not exist, or may not be looked up",
                 _ => "is the dead-letter topic",
             };
             self.refuse(format!("{}: its topic `{topic}` {why}", letter.place));

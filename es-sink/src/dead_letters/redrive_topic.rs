@@ -16,12 +16,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use service::kafka::client_config;
+use service::shutdown::Shutdown;
 
 use super::command::DeadLettersConfig;
 use super::letter::Place;
-use crate::dead_letter_topic::{
-    FIXED_PRODUCER_PROPERTIES, again_while_retriable, connection_properties,
-};
+use crate::dead_letter_topic::{FIXED_PRODUCER_PROPERTIES, connection_properties};
 
 /// One wait for a coordinator.
 const STEP_MAX: Duration = Duration::from_secs(10);
@@ -59,6 +58,7 @@ pub(super) enum RedriveError {
 pub(super) struct RedriveTopic<'a> {
     producer: ThreadedProducer<Deliveries>,
     dead_letter_topic: &'a str,
+    shutdown: &'a Shutdown,
 }
 
 #[derive(Default)]
@@ -99,7 +99,10 @@ impl Deliveries {
 impl<'a> RedriveTopic<'a> {
     /// Connects, ends what an earlier process left open, and fences it off. What it wrote is
     /// either committed or aborted from here on.
-    pub(super) fn open(config: &'a DeadLettersConfig) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        config: &'a DeadLettersConfig,
+        shutdown: &'a Shutdown,
+    ) -> anyhow::Result<Self> {
         let transactional_id = format!("es-sink-redrive-{}", config.topic);
         let needed = [
             ("client.id", "es-sink-redrive"),
@@ -119,7 +122,7 @@ impl<'a> RedriveTopic<'a> {
         )
         .create_with_context(Deliveries::default())
         .context("librdkafka refuses the configuration")?;
-        again_while_retriable(|| producer.init_transactions(STEP_MAX)).with_context(|| {
+        again(shutdown, || producer.init_transactions(STEP_MAX)).with_context(|| {
             format!(
                 "Kafka does not let us write in the name of transactional id `{transactional_id}`"
             )
@@ -127,6 +130,7 @@ impl<'a> RedriveTopic<'a> {
         Ok(Self {
             producer,
             dead_letter_topic: &config.topic,
+            shutdown,
         })
     }
 
@@ -140,7 +144,7 @@ impl<'a> RedriveTopic<'a> {
             return Err(RedriveError::Fenced);
         }
         let refusal = self.producer.context().take();
-        if let Err(abort) = again_while_retriable(|| self.producer.abort_transaction(STEP_MAX)) {
+        if let Err(abort) = again(self.shutdown, || self.producer.abort_transaction(STEP_MAX)) {
             return Err(match self.is_fenced(&abort) {
                 true => RedriveError::Fenced,
                 false => RedriveError::NotNow(error),
@@ -164,7 +168,7 @@ impl<'a> RedriveTopic<'a> {
             self.enqueue(returned, self.mark(returned))?;
         }
         self.producer.flush(STEP_MAX)?;
-        again_while_retriable(|| self.producer.commit_transaction(STEP_MAX))
+        again(self.shutdown, || self.producer.commit_transaction(STEP_MAX))
     }
 
     fn enqueue(
@@ -199,6 +203,21 @@ impl<'a> RedriveTopic<'a> {
                 RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced
             )
         })
+    }
+}
+
+/// A step that timed out goes on where it was when it is called again (librdkafka). The user
+/// may have enough of it: the next redrive ends what is then left open.
+fn again(shutdown: &Shutdown, step: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
+    loop {
+        match step() {
+            Err(KafkaError::Transaction(cause))
+                if cause.is_retriable() && !shutdown.is_requested() =>
+            {
+                tracing::warn!(error = %cause, "waiting for Kafka");
+            }
+            result => return result,
+        }
     }
 }
 
