@@ -33,6 +33,9 @@ pub struct VerificationSettings {
     pub index: String,
     /// Where dead letters are; `None` leaves them out.
     pub dead_letters: Option<DeadLetters>,
+    /// How often the sinks' group was told to read from the beginning again: so many more dead letters of one event
+    /// count as one (docs/guarantees.md, "Where they end").
+    pub offset_resets: usize,
     /// How long the count of what arrived may stand still before the run counts as over.
     pub wait: Duration,
 }
@@ -164,14 +167,25 @@ async fn dead_letters(
         return Ok(Default::default());
     };
     let run = run.clone();
+    let offset_resets = settings.offset_resets;
     let reading = tokio::task::spawn_blocking(move || {
         let mut events = Vec::new();
         let reasons = dead_letters.read(&run, |n| events.push(n))?;
-        anyhow::Ok((events, reasons))
+        anyhow::Ok((without_repeats(events, offset_resets), reasons))
     });
     reading
         .await
         .context("the reader of dead letters ended early")?
+}
+
+/// Takes out of the dead letters of each event as many repeats as are allowed.
+fn without_repeats(mut events: Vec<u64>, allowed: usize) -> Vec<u64> {
+    events.sort_unstable();
+    let of_one_event = events.chunk_by(|one, next| one == next);
+    of_one_event
+        .flat_map(|letters| &letters[allowed.min(letters.len() - 1)..])
+        .copied()
+        .collect()
 }
 
 impl fmt::Display for Verification {
@@ -184,5 +198,19 @@ impl fmt::Display for Verification {
             writeln!(f, "{:<18}{place}", "place")?;
         }
         self.verdict.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_may_repeat_as_often_as_offsets_were_reset() {
+        let letters = vec![7, 3, 7, 7, 5];
+        assert_eq!(without_repeats(letters.clone(), 0), [3, 5, 7, 7, 7]);
+        assert_eq!(without_repeats(letters.clone(), 1), [3, 5, 7, 7]);
+        assert_eq!(without_repeats(letters, 5), [3, 5, 7]);
+        assert!(without_repeats(Vec::new(), 1).is_empty());
     }
 }
