@@ -8,6 +8,8 @@
 pub mod fault;
 pub mod schedule;
 mod guarded;
+mod layout;
+mod claims;
 pub mod cluster;
 pub mod story;
 pub mod counts;

@@ -3,16 +3,16 @@
 //! In the flow: `schedule` → **`inflict`** → `cluster`. Each fault has a thread of its own. The schedule keeps faults
 //! apart that need the same part; where healing takes longer than planned, the next one waits for it ([`Claims`]).
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::claims::Claims;
 use super::cluster::{Cluster, Part, TOPOLOGY};
-use super::fault::{Claim, Fault, Harm, How, Link, Target};
+use super::fault::{Fault, Harm, How, Link, Target};
 use super::guarded::{self, Role};
 use super::load::{Load, Sent};
 use super::schedule::Planned;
@@ -274,7 +274,7 @@ impl<'a> Nemesis<'a> {
                 stop.join()
                     .unwrap_or_else(|_| bail!("the thread that stops a sink panicked"))
             };
-            stops.into_iter().map(join).collect::<Result<()>>()
+            stops.into_iter().try_for_each(join)
         })?;
         let (wiring, interrupt) = (&self.cluster.wiring, &self.cluster.interrupt);
         interrupt.wait_for("the group to be reset", GROUP_EMPTY_WITHIN, || {
@@ -392,49 +392,5 @@ impl<'a> Nemesis<'a> {
             std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
         }
         Ok(())
-    }
-}
-
-/// Which parts are taken. A fault takes all it needs at once, so that no two wait for each other.
-#[derive(Debug, Default)]
-struct Claims {
-    taken: Mutex<BTreeSet<Claim>>,
-    given_back: Condvar,
-}
-
-impl Claims {
-    fn take(&self, wanted: Vec<Claim>) -> Claimed<'_> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while wanted.iter().any(|claim| taken.contains(claim)) {
-            taken = self
-                .given_back
-                .wait(taken)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        taken.extend(&wanted);
-        Claimed {
-            claims: self,
-            parts: wanted,
-        }
-    }
-}
-
-/// Parts that are taken until this is dropped.
-struct Claimed<'a> {
-    claims: &'a Claims,
-    parts: Vec<Claim>,
-}
-
-impl Drop for Claimed<'_> {
-    fn drop(&mut self) {
-        let mut taken = self
-            .claims
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for part in &self.parts {
-            taken.remove(part);
-        }
-        self.claims.given_back.notify_all();
     }
 }
