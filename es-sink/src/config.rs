@@ -123,6 +123,9 @@ const OVERHEAD_BYTES: u64 = 24 << 20;
 /// structures, and the fetch that is on its way when the count is reached, a
 /// queue of records of 250 bytes was measured to take eight times that.
 const FETCHED_FACTOR: u64 = 8;
+/// Each refused item of a reply takes up to some 700 bytes, more than many a document: this keeps the replies to
+/// three such requests, which arrive whole, within what is left for them (EO-6).
+const BULK_ITEMS_MAX: usize = 5_000;
 /// Below this a sink could not hold its bulk requests.
 const MEMORY_LIMIT_MIN: u64 = 40 << 20;
 /// Far below `max.poll.interval.ms`, after which the group gives a member up.
@@ -224,7 +227,7 @@ impl Config {
                 index_pattern: settings.value::<IndexPattern>("index-pattern"),
                 bulk: BulkLimits {
                     bytes_max: bulk_bytes.bytes(),
-                    items_max: 50_000,
+                    items_max: BULK_ITEMS_MAX,
                     linger: settings.value::<Span>("bulk-linger").0,
                 },
                 bulk_concurrency,
