@@ -10,6 +10,7 @@ pub mod schedule;
 mod guarded;
 mod layout;
 mod claims;
+pub mod false_clock;
 pub mod cluster;
 pub mod story;
 pub mod counts;
@@ -26,6 +27,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use self::cluster::{Cluster, TOPOLOGY};
+use self::false_clock::FalseClock;
 use self::inflict::Nemesis;
 use self::load::Load;
 use self::story::Story;
@@ -138,12 +140,12 @@ impl Run {
         progress: &Progress,
         interrupt: &Interrupt,
     ) -> Result<Outcome> {
-        let faketime = prerequisites::faketime().context("libfaketime is not installed")?;
         let files = directory.join("run");
         if files.exists() {
             fs::remove_dir_all(&files)
                 .with_context(|| format!("cannot wipe `{}`", files.display()))?;
         }
+        let false_clock = FalseClock::build(&files.join("false-clock"), interrupt)?;
         let step = progress.step(
             "cluster",
             "starting 3 brokers, 2 Elasticsearch nodes, 2 gateways, 3 sinks",
@@ -157,7 +159,7 @@ impl Run {
             Load::past_the_gateways(&cluster, self.seed, past, self.length)?,
         ];
         let story = Story::begin(progress);
-        let nemesis = Nemesis::new(&cluster, &story, faketime, self.seed);
+        let nemesis = Nemesis::new(&cluster, &story, false_clock, self.seed);
         let watch = Watch::default();
         let rested = std::thread::scope(|scope| {
             scope.spawn(|| watch.run(&cluster));

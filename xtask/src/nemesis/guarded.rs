@@ -1,7 +1,8 @@
 //! Gives the Elasticsearch nodes a user for the sinks, whose role can be changed while they run.
 //!
 //! In the flow: **`guarded`** → `cluster` → `inflict`. Files of the node's configuration; the node looks at them each
-//! second. Everybody who gives no name is the operator, so that probes and checks need no password.
+//! second. Everybody who gives no name is the operator, so that probes and checks need no password; Elasticsearch gives
+//! the operator's roles to every user besides, so the operator may do everything but write.
 //! The password is no secret: it opens a node on loopback that lives for minutes.
 
 use std::fs;
@@ -31,7 +32,8 @@ impl Role {
             Self::Stripped => "view_index_metadata",
         };
         format!(
-            "indexer:\n  cluster: [ manage_index_templates, monitor ]\n  indices:\n    - names: [ 'logflow-*' ]\n      privileges: [ {privileges} ]\n"
+            "indexer:\n  cluster: [ manage_index_templates, monitor ]\n  indices:\n    - names: [ 'logflow-*' ]\n      privileges: [ {privileges} ]\n\
+             operator:\n  cluster: [ all ]\n  indices:\n    - names: [ '*' ]\n      privileges: [ manage, read ]\n"
         )
     }
 }
@@ -42,7 +44,7 @@ pub(super) fn settings() -> Vec<(String, String)> {
         ("xpack.security.enabled", "true"),
         ("xpack.security.transport.ssl.enabled", "false"),
         ("xpack.security.authc.anonymous.username", "operator"),
-        ("xpack.security.authc.anonymous.roles", "superuser"),
+        ("xpack.security.authc.anonymous.roles", "operator"),
         ("resource.reload.interval.high", "1s"),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))

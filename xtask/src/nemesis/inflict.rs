@@ -3,7 +3,6 @@
 //! In the flow: `schedule` → **`inflict`** → `cluster`. Each fault has a thread of its own. The schedule keeps faults
 //! apart that need the same part; where healing takes longer than planned, the next one waits for it ([`Claims`]).
 
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::claims::Claims;
 use super::cluster::{Cluster, Part, TOPOLOGY};
+use super::false_clock::FalseClock;
 use super::fault::{Fault, Harm, How, Link, Target};
 use super::guarded::{self, Role};
 use super::load::{Load, Sent};
@@ -39,8 +39,8 @@ pub struct Nemesis<'a> {
     pub cluster: &'a Cluster,
     /// What is told.
     pub story: &'a Story<'a>,
-    /// Where libfaketime lies.
-    pub faketime: PathBuf,
+    /// Sets a sink's clock off.
+    pub false_clock: FalseClock,
     /// For the bursts.
     pub seed: u64,
     claims: Claims,
@@ -50,11 +50,16 @@ pub struct Nemesis<'a> {
 impl<'a> Nemesis<'a> {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(cluster: &'a Cluster, story: &'a Story<'a>, faketime: PathBuf, seed: u64) -> Self {
+    pub fn new(
+        cluster: &'a Cluster,
+        story: &'a Story<'a>,
+        false_clock: FalseClock,
+        seed: u64,
+    ) -> Self {
         Self {
             cluster,
             story,
-            faketime,
+            false_clock,
             seed,
             claims: Claims::default(),
             bursts: Mutex::default(),
@@ -315,13 +320,7 @@ impl<'a> Nemesis<'a> {
         self.expect_running(part);
         let right: Spec = part.hold().spec().clone();
         let mut wrong = right.clone();
-        let library = self.faketime.clone().into_os_string();
-        wrong.environment.extend([
-            ("LD_PRELOAD".into(), library),
-            ("FAKETIME".into(), format!("{days:+}d").into()),
-            // Timeouts are not of the clock on the wall.
-            ("FAKETIME_DONT_FAKE_MONOTONIC".into(), "1".into()),
-        ]);
+        wrong.environment.extend(self.false_clock.environment(days));
         self.stop(part)?;
         part.hold().set_spec(wrong);
         let lived = self.start(part).and_then(|_| self.wait(lasts));

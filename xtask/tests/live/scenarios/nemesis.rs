@@ -13,9 +13,10 @@ use crate::stage::{Scenario, Stage};
 pub(crate) const SCENARIOS: &[Scenario] =
     scenarios![a_cluster_under_one_fault_after_another_keeps_every_event_exactly_once];
 
-/// Its schedule has kills of a sink, a broker and a node, lost replies, poison and a reset of the offsets.
-const SEED: u64 = 1;
-const LENGTH: Duration = Duration::from_secs(45);
+/// Its schedule has a stalled broker, connections reset on every way, lost replies, 403s, poison, and a reset of the
+/// offsets.
+const SEED: u64 = 203;
+const LENGTH: Duration = Duration::from_secs(54);
 
 fn a_cluster_under_one_fault_after_another_keeps_every_event_exactly_once(
     stage: &mut Stage<'_>,
