@@ -110,7 +110,8 @@ pub fn nemesis(options: &Options) -> Result<()> {
     let _lock = Lock::take(&workspace.target.join("nemesis.lock")).context("a second `nemesis`")?;
     prerequisites::ensure(&[BUILD, ENGINES, FAKETIME], &progress, &interrupt)?;
     let distribution = provision(&workspace, &progress, &interrupt)?;
-    let packages = ["ingest-gateway", "es-sink", "loadtest"];
+    // Built together as the live tests build them: another set would have features, and so builds, of its own.
+    let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
     let binaries = Binaries::build(&workspace, &packages, &interrupt)?;
     let outcome = run.carry_out(&distribution, &binaries, &directory, &progress, &interrupt)?;
     let page = outcome.to_markdown();
