@@ -123,9 +123,9 @@ const OVERHEAD_BYTES: u64 = 24 << 20;
 /// structures, and the fetch that is on its way when the count is reached, a
 /// queue of records of 250 bytes was measured to take eight times that.
 const FETCHED_FACTOR: u64 = 8;
-/// Each refused item of a reply takes up to some 700 bytes, more than many a document: this keeps the replies to
-/// three such requests, which arrive whole, within what is left for them (EO-6).
-const BULK_ITEMS_MAX: usize = 5_000;
+/// A refused item of a reply takes up to 1,700 bytes, more than many a document: this keeps the replies to three such
+/// requests, which arrive whole, within what is left for them (EO-6).
+const BULK_ITEMS_MAX: usize = 2_000;
 /// Below this a sink could not hold its bulk requests.
 const MEMORY_LIMIT_MIN: u64 = 40 << 20;
 /// Far below `max.poll.interval.ms`, after which the group gives a member up.

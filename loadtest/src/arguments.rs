@@ -271,6 +271,9 @@ pub(crate) struct Verify {
     /// A property for librdkafka
     #[arg(long, value_name = "KEY=VALUE")]
     kafka_property: Vec<KafkaProperty>,
+    /// How often the group's offsets were set back during the run: each time what is refused may be dead-lettered again
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset_resets: usize,
     /// Wait until all is there, or nothing more has arrived for so long
     #[arg(long, default_value = "0s")]
     wait: Span,
@@ -291,6 +294,7 @@ impl Verify {
                 topic: self.dead_letter_topic.clone(),
                 properties: self.kafka_property.clone(),
             }),
+            offset_resets: self.offset_resets,
             wait: self.wait.0,
         }
     }

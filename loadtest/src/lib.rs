@@ -41,6 +41,7 @@
 //!     elasticsearch: vec!["http://127.0.0.1:9200".parse()?],
 //!     index: "logflow-*".to_owned(),
 //!     dead_letters: None,
+//!     offset_resets: 0,
 //!     wait: std::time::Duration::from_secs(30),
 //! };
 //! let found = verification::run(&settings, &ProgressBar::hidden()).await?;

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use service::elasticsearch::NodeUrl;
 
-use crate::dead_letter_reader::{DeadLetters, FoundLetters, Reasons};
+use crate::dead_letter_reader::{DeadLetters, FoundLetter, FoundLetters, Reasons};
 use crate::elasticsearch_reader::ElasticsearchReader;
 use crate::ledger::{Ledger, State};
 use crate::marker::RunId;
@@ -33,6 +33,9 @@ pub struct VerificationSettings {
     pub index: String,
     /// Where dead letters are; `None` leaves them out.
     pub dead_letters: Option<DeadLetters>,
+    /// How often the sinks' group was told to read from the beginning again: so many more dead letters of one event
+    /// count as one (docs/guarantees.md, "Where they end").
+    pub offset_resets: usize,
     /// How long the count of what arrived may stand still before the run counts as over.
     pub wait: Duration,
 }
@@ -167,10 +170,31 @@ async fn dead_letters(
         return Ok(FoundLetters::default());
     };
     let run = run.clone();
-    let reading = tokio::task::spawn_blocking(move || dead_letters.read(&run));
+    let offset_resets = settings.offset_resets;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut found = dead_letters.read(&run)?;
+        found.letters = without_repeats(found.letters, offset_resets);
+        anyhow::Ok(found)
+    });
     reading
         .await
         .context("the reader of dead letters ended early")?
+}
+
+/// Takes out of the open dead letters of each event as many repeats as are allowed.
+fn without_repeats(mut letters: Vec<FoundLetter>, allowed: usize) -> Vec<FoundLetter> {
+    letters.sort_unstable_by_key(|letter| (letter.n, letter.n_redriven));
+    let of_one_event = letters.chunk_by(|one, next| one.n == next.n);
+    of_one_event
+        .flat_map(|letters| {
+            let n_open = letters
+                .iter()
+                .filter(|letter| letter.n_redriven == 0)
+                .count();
+            &letters[allowed.min(n_open.saturating_sub(1))..]
+        })
+        .copied()
+        .collect()
 }
 
 impl fmt::Display for Verification {
@@ -183,5 +207,28 @@ impl fmt::Display for Verification {
             writeln!(f, "{:<18}{place}", "place")?;
         }
         self.verdict.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_may_repeat_as_often_as_offsets_were_reset() {
+        let left = |letters: &[(u64, u64)], allowed| -> Vec<(u64, u64)> {
+            let letters = letters.iter();
+            let letters = letters.map(|&(n, n_redriven)| FoundLetter { n, n_redriven });
+            let left = without_repeats(letters.collect(), allowed);
+            left.iter().map(|left| (left.n, left.n_redriven)).collect()
+        };
+        let open = [(7, 0), (3, 0), (7, 0), (7, 0), (5, 0)];
+        assert_eq!(left(&open, 0), [(3, 0), (5, 0), (7, 0), (7, 0), (7, 0)]);
+        assert_eq!(left(&open, 1), [(3, 0), (5, 0), (7, 0), (7, 0)]);
+        assert_eq!(left(&open, 5), [(3, 0), (5, 0), (7, 0)]);
+        // Those that were redriven are counted apart, each of them.
+        let redriven = [(7, 1), (7, 0), (7, 0), (3, 1)];
+        assert_eq!(left(&redriven, 5), [(3, 1), (7, 0), (7, 1)]);
+        assert!(left(&[], 1).is_empty());
     }
 }

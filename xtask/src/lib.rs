@@ -20,6 +20,7 @@ pub mod services;
 pub mod ship_logs;
 pub mod up;
 pub mod outage;
+pub mod nemesis;
 pub mod test;
 pub mod mutants;
 pub mod tidy;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{outage, test, up};
+use xtask::{nemesis, outage, test, up};
 
 /// The one tool of the logflow repository.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Test(test::Options),
     /// Take Elasticsearch away for minutes under load, and report what that costs the sink.
     Outage(outage::Options),
+    /// Break everything that can break under load, by a seeded schedule, and look for every event afterwards.
+    Nemesis(nemesis::Options),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Command::Up(options) => up::up(&options),
         Command::Test(options) => test::test(&options),
         Command::Outage(options) => outage::outage(&options),
+        Command::Nemesis(options) => nemesis::nemesis(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -79,12 +79,30 @@ const PROMTOOL: Prerequisite = Prerequisite {
     is_there: || runs("promtool"),
 };
 
+const LIBFAKETIME: Prerequisite = Prerequisite {
+    name: "libfaketime",
+    purpose: "it sets the clock of one process off",
+    packages: &["libfaketime"],
+    is_there: || faketime().is_some(),
+};
+
 /// What building the services needs.
 pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLIB];
 /// What running the engines needs.
 pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 /// What the live tests need beyond both.
 pub const CHECKS: &[Prerequisite] = &[PROMTOOL];
+/// What setting a clock off needs.
+pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
+
+/// Where libfaketime's library for programs with threads lies, to be loaded before all others.
+#[must_use]
+pub fn faketime() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir("/usr/lib").ok()?;
+    libraries
+        .filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketimeMT.so.1")))
+        .find(|library| library.is_file())
+}
 
 /// Sees to it that everything in `groups` is there.
 ///

@@ -120,15 +120,13 @@ impl Process {
     #[must_use]
     pub fn server_pid(&self) -> Option<u32> {
         let pid = self.pid()?;
-        let children =
-            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        Some(
-            children
-                .split_whitespace()
-                .next()
-                .and_then(|child| child.parse().ok())
-                .unwrap_or(pid),
-        )
+        // The kernel lists children by the thread that made them; a JVM's first thread makes none.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok();
+        let children = threads.into_iter().flatten().filter_map(|thread| {
+            let children = fs::read_to_string(thread.ok()?.path().join("children")).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        });
+        Some(children.min().unwrap_or(pid))
     }
 
     /// Starts it, and does not wait until it works.

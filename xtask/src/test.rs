@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::command;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::mutants;
-use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, Prerequisite};
+use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME, Prerequisite};
 use crate::progress::Progress;
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -99,7 +99,7 @@ pub fn test(options: &Options) -> Result<()> {
         bail!("seeds belong to one stage: `cargo xtask test sim --seed 17`");
     }
     let needed: Vec<&[Prerequisite]> = if stages.contains(&Choice::Live) {
-        vec![BUILD, ENGINES, CHECKS]
+        vec![BUILD, ENGINES, CHECKS, FAKETIME]
     } else if stages
         .iter()
         .any(|stage| matches!(stage, Choice::Lint | Choice::Unit))

@@ -6,6 +6,7 @@
 //! known holds the flow, because a wrong guess would drop events.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -65,9 +66,9 @@ pub enum ItemVerdict {
         updated: bool,
     },
     /// The same item again.
-    Retry(RetryCause, String),
+    Retry(RetryCause, Arc<str>),
     /// The same item again, slowly, and somebody must act.
-    Hold(HoldCause, String),
+    Hold(HoldCause, Arc<str>),
     /// It does not fit a mapping that another document may have made in the
     /// same moment: another try tells whether it can ever be indexed.
     Suspect(Rejection),
@@ -147,11 +148,11 @@ pub fn judge(status: u16, body: &[u8], n_items: usize) -> RequestVerdict {
                 // It finds fault with the request, not with one of its items,
                 // so that no half of it fares better.
                 ItemVerdict::Hold(cause, why) if error.kind == ILLEGAL_ARGUMENT => {
-                    RequestVerdict::Hold(cause, why)
+                    RequestVerdict::Hold(cause, why.to_string())
                 }
                 // Nothing that Elasticsearch says: a proxy, or another port than meant.
                 ItemVerdict::Hold(cause, why) if error.kind.is_empty() => {
-                    RequestVerdict::Hold(cause, why)
+                    RequestVerdict::Hold(cause, why.to_string())
                 }
                 alone => RequestVerdict::Split(alone),
             }
@@ -275,7 +276,7 @@ fn clipped(text: &str) -> &str {
 impl ItemReply<'_> {
     fn verdict(self) -> ItemVerdict {
         let error = self.error.unwrap_or_default();
-        let text = || error.text(self.status);
+        let text = || Arc::from(error.text(self.status));
         match self.status {
             200 | 201 => ItemVerdict::Indexed {
                 updated: self.result == Some("updated"),
@@ -336,7 +337,7 @@ fn judge_refused(error: &RequestError) -> ItemVerdict {
         "validation_exception" => HoldCause::LimitReached,
         _ => HoldCause::Unexplained,
     };
-    ItemVerdict::Hold(cause, error.text(400))
+    ItemVerdict::Hold(cause, error.text(400).into())
 }
 
 /// `illegal_argument_exception` says all sorts of things: that an ingest
@@ -427,10 +428,31 @@ impl<'de> Visitor<'de> for ItemsSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut verdicts = Vec::with_capacity(self.n_items);
-        while let Some(IndexAction(verdict)) = items.next_element()? {
+        let mut known = KnownReasons::default();
+        while let Some(IndexAction(mut verdict)) = items.next_element()? {
+            if let ItemVerdict::Retry(_, why) | ItemVerdict::Hold(_, why) = &mut verdict {
+                known.share(why);
+            }
             verdicts.push(verdict);
         }
         Ok(verdicts)
+    }
+}
+
+/// What a shard or an index says of all its items, and at length, is kept once (EO-6).
+#[derive(Default)]
+struct KnownReasons(Vec<Arc<str>>);
+
+impl KnownReasons {
+    /// Many more are not the word of shards.
+    const MAX: usize = 16;
+
+    fn share(&mut self, why: &mut Arc<str>) {
+        if let Some(known) = self.0.iter().find(|known| *known == why) {
+            *why = Arc::clone(known);
+        } else if self.0.len() < Self::MAX {
+            self.0.push(Arc::clone(why));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod provision;
 pub mod template;
 pub mod metadata;
 pub mod kafka;
+pub mod kafka_tools;
 pub mod elasticsearch;
 pub mod opensearch;
 

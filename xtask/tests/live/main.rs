@@ -23,6 +23,7 @@ mod scenarios {
     pub(crate) mod protocols;
     pub(crate) mod outages;
     pub(crate) mod opensearch;
+    pub(crate) mod nemesis;
     pub(crate) mod search;
     pub(crate) mod metrics;
 }
@@ -51,6 +52,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("protocols", scenarios::protocols::SCENARIOS),
     ("outages", scenarios::outages::SCENARIOS),
     ("opensearch", scenarios::opensearch::SCENARIOS),
+    ("nemesis", scenarios::nemesis::SCENARIOS),
 ];
 
 fn main() -> ExitCode {

@@ -26,7 +26,10 @@ use xtask::engines::free_port;
 use xtask::engines::metadata::{delete_topic, ensure_topic};
 use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
+use xtask::nemesis::Run;
+use xtask::nemesis::timeline::Outcome;
 use xtask::process::{self, Process, Spec, Stopped};
+use xtask::progress::Progress;
 use xtask::services::Wiring;
 
 use crate::world::World;
@@ -172,6 +175,18 @@ impl<'world> Stage<'world> {
     /// The OpenSearch node.
     pub(crate) fn opensearch(&mut self) -> Result<&mut Part> {
         self.world.opensearch().map(|(_, part)| part)
+    }
+
+    /// Runs a nemesis on a cluster of its own, beside the engines of the stage.
+    pub(crate) fn nemesis(&self, run: Run) -> Result<Outcome> {
+        let world = &self.world;
+        run.carry_out(
+            &world.distribution,
+            &world.binaries,
+            &self.directory,
+            &Progress::new(),
+            &world.interrupt,
+        )
     }
 
     /// The path of a release binary, `loadtest` among them.

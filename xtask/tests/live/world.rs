@@ -12,7 +12,7 @@ use xtask::engines::kafka::Broker;
 use xtask::engines::opensearch;
 use xtask::engines::provision::{Distribution, provision, provision_opensearch};
 use xtask::interrupt::Interrupt;
-use xtask::prerequisites::{self, BUILD, CHECKS, ENGINES};
+use xtask::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME};
 use xtask::process::Stopped;
 use xtask::progress::Progress;
 use xtask::services::Binaries;
@@ -37,7 +37,8 @@ pub(crate) struct World {
     pub(crate) elasticsearch: Part,
     /// The OpenSearch node and its process, once a scenario has asked for it.
     pub(crate) opensearch: Option<(opensearch::Node, Part)>,
-    distribution: Distribution,
+    /// Where the engines lie.
+    pub(crate) distribution: Distribution,
     /// The directory of the suite.
     pub(crate) directory: PathBuf,
     /// Whether the user asked for an end.
@@ -57,7 +58,7 @@ impl World {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("cannot wipe `{}`", directory.display()))?;
         }
-        prerequisites::ensure(&[BUILD, ENGINES, CHECKS], &progress, interrupt)?;
+        prerequisites::ensure(&[BUILD, ENGINES, CHECKS, FAKETIME], &progress, interrupt)?;
         let distribution = provision(&workspace, &progress, interrupt)?;
         let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
         let binaries = Binaries::build(&workspace, &packages, interrupt)?;

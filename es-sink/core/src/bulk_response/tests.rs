@@ -410,3 +410,21 @@ fn a_reply_that_is_not_whole_acknowledges_nothing() {
         ALL retry unreadable_reply: the reply cannot be read: invalid type: string "201", expected u16 at line 1 column 49
     "#]].assert_eq(&all);
 }
+
+#[test]
+fn the_same_reason_of_many_items_is_kept_once() {
+    let item = |reason| {
+        format!(r#"{{"index":{{"status":429,"error":{{"type":"t","reason":"{reason}"}}}}}}"#)
+    };
+    let items = [item("a"), item("b"), item("a")].join(",");
+    let reply = format!(r#"{{"errors":true,"items":[{items}]}}"#);
+    let RequestVerdict::Items(verdicts) = judge(200, reply.as_bytes(), 3) else {
+        panic!("{reply} is no reply to three items");
+    };
+    let why = |index: usize| match &verdicts[index] {
+        ItemVerdict::Retry(_, why) => why,
+        verdict => panic!("{verdict:?}"),
+    };
+    assert!(Arc::ptr_eq(why(0), why(2)));
+    assert_ne!(why(0), why(1));
+}

@@ -4,6 +4,7 @@
 //! Upholds EO-1 and EO-5: an item leaves by a verdict. Tries are counted for one case
 //! only, a mapping that may be about to be made (docs/decisions/0006).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BulkId, Command, Pending, Sink, held};
@@ -171,7 +172,7 @@ impl Sink {
                         .retries
                         .entry(RetryCause::Conflict)
                         .or_default() += 1;
-                    again.why = Some(rejection.reason);
+                    again.why = Some(rejection.reason.into());
                     let still_ours = self.assignments.of(&item.ticket).is_some();
                     still_ours.then_some((1, item))
                 }
@@ -206,7 +207,8 @@ impl Sink {
         } else {
             self.pace.fail(now, &self.config.backoff, &mut self.jitter);
         }
-        if let Some(text) = again.why {
+        if let Some(why) = again.why {
+            let text = why.to_string();
             self.last_error = Some(LastError { at: now, text });
         }
         if kept.is_none() && suspects.is_none() {
@@ -269,11 +271,11 @@ impl Sink {
 struct Again {
     overloaded: bool,
     held: Option<Held>,
-    why: Option<String>,
+    why: Option<Arc<str>>,
 }
 
 impl Again {
-    fn hold(&mut self, now: Duration, before: Option<&Held>, cause: HoldCause, why: String) {
+    fn hold(&mut self, now: Duration, before: Option<&Held>, cause: HoldCause, why: Arc<str>) {
         match self.held.as_mut().filter(|held| held.cause == cause) {
             Some(held) => held.items += 1,
             None => self.held = Some(held(now, before, cause, 1, &why)),
