@@ -123,7 +123,8 @@ pub(super) fn nodes(ports: &mut Ports, directory: &Path) -> Result<Vec<Node>> {
             ("node.roles", roles.to_owned()),
             ("node.processors", "2".to_owned()),
             ("thread_pool.write.queue_size", "4".to_owned()),
-            ("http.max_content_length", "2mb".to_owned()),
+            // Less than a full bulk request of the sinks has, so that some are refused with 413.
+            ("http.max_content_length", "400kb".to_owned()),
             // A stalled node is out of the cluster after 8 s, not after 30.
             (
                 "cluster.fault_detection.follower_check.timeout",
