@@ -167,10 +167,8 @@ impl Engine {
 
     pub(crate) fn shutdown(&mut self, consumer: &BaseConsumer<Link>) {
         self.handle(Input::Shutdown);
-        log_error(
-            "pausing",
-            consumer.assignment().and_then(|list| consumer.pause(&list)),
-        );
+        let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
+        log_error("pausing", paused);
     }
 
     pub(crate) fn takes_records(&self) -> bool {
@@ -329,10 +327,8 @@ impl Engine {
             }
             Command::Pause => {
                 tracing::info!("reading pauses: as much is held as may be");
-                log_error(
-                    "pausing",
-                    consumer.assignment().and_then(|list| consumer.pause(&list)),
-                );
+                let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
+                log_error("pausing", paused);
             }
             Command::Resume => {
                 tracing::info!("reading goes on");
@@ -357,12 +353,12 @@ impl Engine {
             .map_err(|error| error.to_string());
         let ordered = ordered.and_then(|offsets| {
             let orders = self.orders.as_ref().ok_or("the process ends")?;
-            let order = CommitOrder {
+            let given = orders.departures.so_far();
+            let sent = orders.commits.send(CommitOrder {
                 number,
                 offsets,
-                given: orders.departures.so_far(),
-            };
-            let sent = orders.commits.send(order);
+                given,
+            });
             sent.map_err(|_| "the committer thread is gone".to_owned())
         });
         if let Err(why) = ordered {
