@@ -237,6 +237,17 @@ impl World {
         for number in lost {
             self.truth.records[number].optional = true;
         }
+        // Who has read further notices by the leader's epoch, though the log may grow again (KIP-320).
+        let end = log.end;
+        let readers = self
+            .processes
+            .iter_mut()
+            .map(|process| &mut process.readers);
+        for reader in readers.filter_map(|readers| readers.get_mut(&at)) {
+            if reader.position > end {
+                reader.position = i64::MAX;
+            }
+        }
         self.seen.insert(match is_clean {
             true => "unacknowledged tail lost",
             false => "tail lost in an unclean election",
