@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use es_sink_core::assignment::TopicPartition;
-use es_sink_core::sink::Input;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
@@ -91,26 +90,17 @@ impl ConsumerContext for Link {
             Rebalance::Revoke(list) if consumer.assignment_lost() => {
                 let partitions = named(list);
                 tracing::warn!(partitions = %names(&partitions), "lost: others own these already");
-                engine.departed();
-                engine.forget(&partitions);
-                engine.handle(Input::Lost(partitions));
+                engine.lose(partitions);
             }
             Rebalance::Revoke(list) => {
                 let partitions = named(list);
                 tracing::info!(partitions = %names(&partitions), "giving back");
-                engine.forget(&partitions);
-                engine.handle(Input::Revoked(partitions));
-                engine.drain_for_rebalance(consumer);
-                engine.departed();
+                engine.give_back(consumer, partitions);
             }
             Rebalance::Error(error) => {
                 tracing::warn!(%error, "rebalance failed");
-                let all = consumer
-                    .assignment()
-                    .map(|list| named(&list))
-                    .unwrap_or_default();
-                engine.departed();
-                engine.handle(Input::Lost(all));
+                let all = consumer.assignment().map(|list| named(&list));
+                engine.lose(all.unwrap_or_default());
             }
         }
     }

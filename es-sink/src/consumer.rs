@@ -5,7 +5,8 @@
 //! anything (docs/decisions/0004-one-consumer-thread.md).
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +18,8 @@ use crate::committer::{self, DepartureCount};
 use crate::config::{Config, FIXED_CONSUMER_PROPERTIES};
 use crate::dead_letter_topic::DeadLetterTopic;
 use crate::engine::{Ending, Engine, Orders, Sleep, Surroundings};
+use crate::reply::Reply;
+use crate::status::StatusBoard;
 use crate::{log_ends, topic_id};
 
 /// Records between two looks at replies and deadlines: rare enough to cost
@@ -24,6 +27,8 @@ use crate::{log_ends, topic_id};
 const RECORDS_PER_TURN: u32 = 64;
 /// How long leaving the group may take: a coordinator that stalls answers nothing.
 const LEAVING_MAX: Duration = Duration::from_secs(5);
+/// How soon a topic that is created again is noticed, and the age of what is known of paused logs.
+const ASK_INTERVAL: Duration = Duration::from_secs(3);
 /// How a group of the classic protocol shares its partitions and finds out who is gone.
 const CLASSIC_PROTOCOL: [(&str, &str); 3] = [
     ("partition.assignment.strategy", "cooperative-sticky"),
@@ -42,8 +47,7 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     let (replies_to_us, replies) = channel();
     let (commits, commit_orders) = channel();
     let (transactions, transaction_orders) = channel();
-    let (watch, watch_until) = channel();
-    let (ends_watch, ends_watch_until) = channel();
+    let (asking, ask_until) = channel();
     let departures = DepartureCount::default();
     let orders = Orders {
         commits,
@@ -71,8 +75,12 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
             transaction_orders,
             replies_to_us.clone(),
         ),
-        topic_id::watch(Arc::clone(&consumer), watch_until, replies_to_us),
-        log_ends::watch(Arc::clone(&consumer), ends_watch_until, Arc::clone(&board)),
+        ask_regularly(
+            Arc::clone(&consumer),
+            ask_until,
+            replies_to_us,
+            Arc::clone(&board),
+        ),
     ];
     let threads: Vec<_> = threads
         .into_iter()
@@ -106,7 +114,7 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
         })
         .context("starting the thread that ends a long goodbye")?;
     consumer.context().engine().end_orders();
-    drop((watch, ends_watch));
+    drop(asking);
     for thread in threads {
         let name = thread.thread().name().unwrap_or_default().to_owned();
         if thread.join().is_err() {
@@ -116,6 +124,24 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     drop(consumer);
     tracing::info!("drained, committed, left the group");
     Ok(())
+}
+
+/// Asks the brokers what no poll tells, on a thread of its own because the answers take their time,
+/// until nobody keeps the other end of `until`.
+fn ask_regularly(
+    consumer: Arc<BaseConsumer<Link>>,
+    until: Receiver<()>,
+    replies: Sender<Reply>,
+    board: Arc<StatusBoard>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("kafka-questions".to_owned())
+        .spawn(move || {
+            while until.recv_timeout(ASK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                topic_id::ask(&consumer, &replies);
+                log_ends::ask(&consumer, &board);
+            }
+        })
 }
 
 /// Takes records until there is something else to do, or nothing at all.

@@ -157,7 +157,7 @@ impl DeadLetterTopic {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .take();
-                if again_while_retriable(|| producer.abort_transaction(STEP_MAX)).is_ok() {
+                if until_over(|| true, || producer.abort_transaction(STEP_MAX)).is_ok() {
                     self.producer = Some(producer);
                 }
                 Err(refusal.unwrap_or(error).to_string())
@@ -227,17 +227,21 @@ fn attempt(
             .send_offsets_to_transaction(&transaction.offsets, &transaction.member, STEP_MAX)
             .map_err(before_commit)?;
     }
-    again_while_retriable(|| producer.commit_transaction(STEP_MAX)).map_err(|error| match &error {
+    until_over(|| true, || producer.commit_transaction(STEP_MAX)).map_err(|error| match &error {
         KafkaError::Transaction(cause) if cause.txn_requires_abort() => Failure::Abort(error),
         _ => Failure::Unknown(error),
     })
 }
 
-/// A step that timed out goes on where it was when it is called again (librdkafka).
-fn again_while_retriable(step: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
+/// A step that timed out goes on where it was when it is called again (librdkafka), which
+/// happens for as long as `wanted` says so.
+pub(crate) fn until_over(
+    wanted: impl Fn() -> bool,
+    step: impl Fn() -> KafkaResult<()>,
+) -> KafkaResult<()> {
     loop {
         match step() {
-            Err(KafkaError::Transaction(cause)) if cause.is_retriable() => {
+            Err(KafkaError::Transaction(cause)) if cause.is_retriable() && wanted() => {
                 tracing::warn!(error = %cause, "the transaction of dead letters is not over yet");
             }
             result => return result,

@@ -161,7 +161,7 @@ impl Engine {
         self.started.elapsed()
     }
 
-    pub(crate) fn handle(&mut self, input: Input<'_>) {
+    fn handle(&mut self, input: Input<'_>) {
         self.sink.handle(self.now(), input);
     }
 
@@ -321,10 +321,10 @@ impl Engine {
         match command {
             Command::SendBulk { bulk, body } => self.bulks.send(bulk, body),
             Command::Transact { letters, offsets } => self.transact(consumer, letters, &offsets),
-            Command::Commit(offsets) => {
-                self.regular_commit = Some(self.commits_ordered + 1);
-                self.commit(&offsets);
-            }
+            Command::Commit(offsets) => match self.commit(&offsets) {
+                Ok(number) => self.regular_commit = Some(number),
+                Err(why) => self.handle(Input::CommitReply(Err(why))),
+            },
             Command::Pause => {
                 tracing::info!("reading pauses: as much is held as may be");
                 let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
@@ -344,27 +344,24 @@ impl Engine {
         }
     }
 
-    fn commit(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
-        self.commits_ordered += 1;
-        let number = self.commits_ordered;
-        let ordered = self
+    /// Orders a commit; the number is in its reply.
+    fn commit(&mut self, offsets: &[(TopicPartition, NextOffset)]) -> Result<u64, String> {
+        let offsets = self
             .incarnations
             .committable(offsets)
-            .map_err(|error| error.to_string());
-        let ordered = ordered.and_then(|offsets| {
-            let orders = self.orders.as_ref().ok_or("the process ends")?;
-            let given = orders.departures.so_far();
-            let sent = orders.commits.send(CommitOrder {
-                number,
-                offsets,
-                given,
-            });
-            sent.map_err(|_| "the committer thread is gone".to_owned())
-        });
-        if let Err(why) = ordered {
-            self.regular_commit = None;
-            self.handle(Input::CommitReply(Err(why)));
-        }
+            .map_err(|error| error.to_string())?;
+        let orders = self.orders.as_ref().ok_or("the process ends")?;
+        let given = orders.departures.so_far();
+        self.commits_ordered += 1;
+        let number = self.commits_ordered;
+        let order = CommitOrder {
+            number,
+            offsets,
+            given,
+        };
+        let sent = orders.commits.send(order);
+        sent.map_err(|_| "the committer thread is gone".to_owned())?;
+        Ok(number)
     }
 
     fn transact(
@@ -395,28 +392,51 @@ impl Engine {
 
     fn commit_last(&mut self, offsets: Vec<(TopicPartition, NextOffset)>) {
         self.releasing = None;
-        if !offsets.is_empty() {
-            self.commit(&offsets);
-            self.releasing = Some(LastCommit {
-                number: self.commits_ordered,
-                offsets,
-                refused: None,
-            });
+        if offsets.is_empty() {
+            return;
         }
+        let ordered = self.commit(&offsets);
+        if let Err(error) = &ordered {
+            tracing::warn!(error, "the last commit cannot be ordered");
+        }
+        self.releasing = Some(LastCommit {
+            refused: ordered.is_err().then(|| self.now() + LAST_COMMIT_PAUSE),
+            number: ordered.unwrap_or_default(),
+            offsets,
+        });
     }
 
     /// Partitions leave: what was ordered for them is carried out no more (EO-2).
-    pub(crate) fn departed(&self) {
+    fn departed(&self) {
         if let Some(orders) = &self.orders {
             orders.departures.add();
         }
     }
 
     /// Partitions that somebody else may own by now are committed no more (EO-2).
-    pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
+    fn forget(&mut self, partitions: &[TopicPartition]) {
         if let Some(last) = &mut self.releasing {
             last.offsets.retain(|(at, _)| !partitions.contains(at));
         }
+    }
+
+    /// Within a rebalance: others own these already.
+    pub(crate) fn lose(&mut self, partitions: Vec<TopicPartition>) {
+        self.departed();
+        self.forget(&partitions);
+        self.handle(Input::Lost(partitions));
+    }
+
+    /// Within a rebalance: others own these once it is over.
+    pub(crate) fn give_back(
+        &mut self,
+        consumer: &BaseConsumer<Link>,
+        partitions: Vec<TopicPartition>,
+    ) {
+        self.forget(&partitions);
+        self.handle(Input::Revoked(partitions));
+        self.drain_for_rebalance(consumer);
+        self.departed();
     }
 
     pub(crate) fn end_orders(&mut self) {
@@ -437,10 +457,10 @@ impl Engine {
         self.assigned_at = Instant::now();
     }
 
-    /// Within a rebalance: everything goes on but reading, until the partitions
+    /// Everything goes on but reading, until the partitions
     /// that are to be given back are drained or their time is over, and what
     /// they came to is committed.
-    pub(crate) fn drain_for_rebalance(&mut self, consumer: &BaseConsumer<Link>) {
+    fn drain_for_rebalance(&mut self, consumer: &BaseConsumer<Link>) {
         let mut commit_until = None;
         loop {
             let now = self.now();

@@ -11,8 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as c;
@@ -22,40 +21,24 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use crate::reply::Reply;
 
-/// How soon a topic that is created again is noticed.
-const WATCH_INTERVAL: Duration = Duration::from_secs(3);
-const WATCH_TIMEOUT: Duration = Duration::from_secs(3);
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The id of a topic, in the form in which Kafka's tools show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicId(pub String);
 
-/// Looks at the ids of the topics that are assigned, every few seconds, until
-/// nobody keeps the other end of `until`.
-///
-/// # Errors
-/// If the thread cannot be started.
-pub fn watch<C: ConsumerContext + 'static>(
-    consumer: Arc<BaseConsumer<C>>,
-    until: Receiver<()>,
-    replies: Sender<Reply>,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("topic-ids".to_owned())
-        .spawn(move || {
-            while until.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let asked_at = Instant::now();
-                let Ok(assignment) = consumer.assignment() else {
-                    continue;
-                };
-                let elements = assignment.elements();
-                let topics = elements.iter().map(|element| element.topic()).collect();
-                // What keeps the brokers from answering is told by others.
-                if let Ok(ids) = topic_ids(consumer.client(), &topics, WATCH_TIMEOUT) {
-                    drop(replies.send(Reply::TopicIds { asked_at, ids }));
-                }
-            }
-        })
+/// Asks for the ids of the topics that are assigned, and hands them on.
+pub fn ask<C: ConsumerContext>(consumer: &BaseConsumer<C>, replies: &Sender<Reply>) {
+    let asked_at = Instant::now();
+    let Ok(assignment) = consumer.assignment() else {
+        return;
+    };
+    let elements = assignment.elements();
+    let topics = elements.iter().map(|element| element.topic()).collect();
+    // What keeps the brokers from answering is told by others.
+    if let Ok(ids) = topic_ids(consumer.client(), &topics, ASK_TIMEOUT) {
+        drop(replies.send(Reply::TopicIds { asked_at, ids }));
+    }
 }
 
 /// The ids of the topics that exist, if the brokers know ids (Kafka 2.8 and later).

@@ -20,7 +20,7 @@ use service::shutdown::Shutdown;
 
 use super::command::DeadLettersConfig;
 use super::letter::Place;
-use crate::dead_letter_topic::{FIXED_PRODUCER_PROPERTIES, connection_properties};
+use crate::dead_letter_topic::{FIXED_PRODUCER_PROPERTIES, connection_properties, until_over};
 
 /// One wait for a coordinator.
 const STEP_MAX: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ impl<'a> RedriveTopic<'a> {
         )
         .create_with_context(Deliveries::default())
         .context("librdkafka refuses the configuration")?;
-        again(shutdown, || producer.init_transactions(STEP_MAX)).with_context(|| {
+        until_over_or_stopped(shutdown, || producer.init_transactions(STEP_MAX)).with_context(|| {
             format!(
                 "Kafka does not let us write in the name of transactional id `{transactional_id}`"
             )
@@ -144,7 +144,9 @@ impl<'a> RedriveTopic<'a> {
             return Err(RedriveError::Fenced);
         }
         let refusal = self.producer.context().take();
-        if let Err(abort) = again(self.shutdown, || self.producer.abort_transaction(STEP_MAX)) {
+        if let Err(abort) =
+            until_over_or_stopped(self.shutdown, || self.producer.abort_transaction(STEP_MAX))
+        {
             return Err(match self.is_fenced(&abort) {
                 true => RedriveError::Fenced,
                 false => RedriveError::NotNow(error),
@@ -168,7 +170,7 @@ impl<'a> RedriveTopic<'a> {
             self.enqueue(returned, self.mark(returned))?;
         }
         self.producer.flush(STEP_MAX)?;
-        again(self.shutdown, || self.producer.commit_transaction(STEP_MAX))
+        until_over_or_stopped(self.shutdown, || self.producer.commit_transaction(STEP_MAX))
     }
 
     fn enqueue(
@@ -206,19 +208,12 @@ impl<'a> RedriveTopic<'a> {
     }
 }
 
-/// A step that timed out goes on where it was when it is called again (librdkafka). The user
-/// may have enough of it: the next redrive ends what is then left open.
-fn again(shutdown: &Shutdown, step: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
-    loop {
-        match step() {
-            Err(KafkaError::Transaction(cause))
-                if cause.is_retriable() && !shutdown.is_requested() =>
-            {
-                tracing::warn!(error = %cause, "waiting for Kafka");
-            }
-            result => return result,
-        }
-    }
+/// The user may have enough of it: the next redrive ends what is then left open.
+fn until_over_or_stopped(
+    shutdown: &Shutdown,
+    step: impl Fn() -> KafkaResult<()>,
+) -> KafkaResult<()> {
+    until_over(|| !shutdown.is_requested(), step)
 }
 
 fn record(returned: &Return) -> BaseRecord<'_, [u8], [u8], Box<Place>> {
