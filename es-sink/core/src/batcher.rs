@@ -29,6 +29,9 @@ pub struct Batcher {
     limits: BulkLimits,
     building: BulkRequest,
     started: Duration,
+    /// What a full request comes to, with some room, going by the last one: where documents are
+    /// small, it is full of items long before it is full of bytes.
+    full_bytes: usize,
     /// Memory of requests that are settled. Without it, allocating and freeing
     /// megabytes in turn leaves an allocator with holes as large as the rest.
     spares: Vec<BulkRequest>,
@@ -45,6 +48,7 @@ impl Batcher {
             limits,
             building: BulkRequest::default(),
             started: Duration::ZERO,
+            full_bytes: limits.bytes_max,
             spares: Vec::new(),
         }
     }
@@ -52,8 +56,7 @@ impl Batcher {
     /// Keeps the memory of a settled request for one to come, if it has the
     /// size for it.
     pub fn reuse(&mut self, spare: BulkRequest) {
-        let bytes_max = self.limits.bytes_max;
-        let fits = (bytes_max..=2 * bytes_max).contains(&spare.body_capacity());
+        let fits = (self.full_bytes..=2 * self.full_bytes).contains(&spare.body_capacity());
         if fits && self.spares.len() < SPARES_MAX {
             self.spares.push(spare);
         }
@@ -69,12 +72,17 @@ impl Batcher {
         let full = self.building.body_bytes() + value_bytes + ACTION_BYTES_MAX
             > self.limits.bytes_max
             || self.building.n_items() >= self.limits.items_max;
-        let sealed = if full { self.seal() } else { None };
+        let sealed = if full {
+            let bytes = self.building.body_bytes();
+            self.full_bytes = (bytes + bytes / 8).min(self.limits.bytes_max);
+            self.seal()
+        } else {
+            None
+        };
         if self.building.n_items() == 0 {
             self.started = now;
             let spare = self.spares.pop();
-            self.building =
-                spare.unwrap_or_else(|| BulkRequest::with_capacity(self.limits.bytes_max));
+            self.building = spare.unwrap_or_else(|| BulkRequest::with_capacity(self.full_bytes));
         }
         (&mut self.building, sealed)
     }
@@ -153,6 +161,12 @@ mod tests {
 
         /// Adds a document of so many bytes; the number of items sealed for it.
         fn add(&mut self, millis: u64, value_bytes: usize) -> Option<usize> {
+            let sealed = self.push(millis, value_bytes)?;
+            assert!(sealed.items().len() == 1 || sealed.body().len() <= LIMITS.bytes_max);
+            Some(sealed.items().len())
+        }
+
+        fn push(&mut self, millis: u64, value_bytes: usize) -> Option<SealedRequest> {
             let offset = Offset(self.next);
             self.next += 1;
             let ticket = self.assignments.track("logs", 0, offset).unwrap();
@@ -169,9 +183,7 @@ mod tests {
             let now = Duration::from_millis(millis);
             let (building, sealed) = self.batcher.room_for(now, value_bytes);
             building.push(ticket, "i", &"\u{1}".repeat(512), &value, &record);
-            let sealed = sealed?;
-            assert!(sealed.items().len() == 1 || sealed.body().len() <= LIMITS.bytes_max);
-            Some(sealed.items().len())
+            sealed
         }
 
         fn due(&mut self, millis: u64) -> Option<usize> {
@@ -227,6 +239,23 @@ mod tests {
         assert_eq!(fixture.due(100), None);
         assert_eq!(fixture.add(100, 10), None);
         assert_eq!(fixture.due(100), Some(10));
+    }
+
+    #[test]
+    fn a_request_that_is_full_of_small_items_leaves_its_memory_to_the_next() {
+        let mut fixture = Fixture::new(LIMITS);
+        let mut settle_a_full_one = || {
+            let sealed = (0..20).find_map(|_| fixture.push(0, 10)).unwrap();
+            assert!(sealed.body().len() < LIMITS.bytes_max / 2);
+            let (_, spare) = sealed.regroup::<1>(|_, _| None);
+            fixture.batcher.reuse(spare.unwrap());
+            fixture.batcher.spares.len()
+        };
+        // The first was made before it was known what a full one comes to.
+        assert_eq!(settle_a_full_one(), 0);
+        for _ in 0..5 {
+            assert_eq!(settle_a_full_one(), 1);
+        }
     }
 
     #[test]
