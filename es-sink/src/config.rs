@@ -123,9 +123,9 @@ const OVERHEAD_BYTES: u64 = 24 << 20;
 /// structures, and the fetch that is on its way when the count is reached, a
 /// queue of records of 250 bytes was measured to take eight times that.
 const FETCHED_FACTOR: u64 = 8;
-/// A refused item of a reply takes up to 1,700 bytes, more than many a document: this keeps the replies to three such
-/// requests, which arrive whole, within what is left for them (EO-6).
-const BULK_ITEMS_MAX: usize = 2_000;
+/// What a refused item takes of a reply, at most, as measured: more than many a document. Replies
+/// arrive whole, so the items of a request decide what the replies may hold (EO-6).
+const REFUSED_ITEM_BYTES: usize = 1_700;
 /// Below this a sink could not hold its bulk requests.
 const MEMORY_LIMIT_MIN: u64 = 40 << 20;
 /// Far below `max.poll.interval.ms`, after which the group gives a member up.
@@ -203,12 +203,13 @@ impl Config {
             settings.reject("memory-limit", "must be at least 40MiB");
         }
         // Two fifths of what is left are for bulk requests, a quarter for what is fetched
-        // ahead, the rest for replies, spare buffers and what allocators keep.
+        // ahead, a quarter for replies, the rest for spare buffers and what allocators keep.
         let for_records = memory_limit.0.saturating_sub(OVERHEAD_BYTES);
         let for_bulks = for_records / 5 * 2;
         if bulk_bytes.0.saturating_mul(2) > for_bulks {
             settings.reject("bulk-bytes", "two bulk requests do not fit into two fifths of what `memory-limit` leaves beside 24MiB of overhead");
         }
+        let for_a_reply = ByteSize(for_records / 4).bytes() / bulk_concurrency.max(1);
         let millis = |span: Span| span.0.max(Duration::from_millis(1));
         let group: String = settings.value("group-id");
         let config = Self {
@@ -227,7 +228,7 @@ impl Config {
                 index_pattern: settings.value::<IndexPattern>("index-pattern"),
                 bulk: BulkLimits {
                     bytes_max: bulk_bytes.bytes(),
-                    items_max: BULK_ITEMS_MAX,
+                    items_max: (for_a_reply / REFUSED_ITEM_BYTES).max(1),
                     linger: settings.value::<Span>("bulk-linger").0,
                 },
                 bulk_concurrency,
@@ -270,6 +271,26 @@ mod tests {
         let (config, _) = read(&[]).unwrap();
         assert_eq!(config.topics, ["logs"]);
         assert!(config.sink.bytes_held_max >= 3 * config.sink.bulk.bytes_max);
+    }
+
+    #[test]
+    fn replies_that_refuse_every_item_fit_into_a_quarter_of_what_is_left() {
+        let table = [
+            (&[][..], 40 << 20),
+            (&["--bulk-concurrency", "12"], 40 << 20),
+            (&["--memory-limit", "1GiB"], 1000 << 20),
+            (
+                &["--memory-limit", "64MiB", "--bulk-concurrency", "64"],
+                40 << 20,
+            ),
+        ];
+        for (args, left) in table {
+            let (config, _) = read(args).unwrap();
+            let of_a_reply = config.sink.bulk.items_max * REFUSED_ITEM_BYTES;
+            let replies = config.sink.bulk_concurrency * of_a_reply;
+            assert!(replies <= left / 4, "{args:?}");
+            assert!(replies >= left / 4 - config.sink.bulk_concurrency * REFUSED_ITEM_BYTES);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use axum::Json;
 use axum::routing::get;
+use es_sink::allocator;
 use es_sink::config::{Config, PROGRAM};
 use es_sink::consumer;
 use es_sink::dead_letters;
@@ -25,6 +26,7 @@ const TEMPLATE_RETRY: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    allocator::use_few_arenas();
     let settings = Settings::load_with(PROGRAM, &GROUP, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });
