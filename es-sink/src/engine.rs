@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::bulk_request::Record;
@@ -167,8 +167,7 @@ impl Engine {
 
     pub(crate) fn shutdown(&mut self, consumer: &BaseConsumer<Link>) {
         self.handle(Input::Shutdown);
-        let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
-        log_error("pausing", paused);
+        pause(consumer);
     }
 
     pub(crate) fn takes_records(&self) -> bool {
@@ -280,7 +279,8 @@ impl Engine {
                     .map(|(status, body)| (*status, &body[..]))
                     .map_err(Clone::clone);
                 self.handle(Input::BulkReply { bulk, reply });
-                self.observe_freshness();
+                let indexed = self.sink.take_indexed_timestamps();
+                self.metrics.observe_freshness(indexed);
             }
             Reply::Commit { number, result } => {
                 let now = self.now();
@@ -327,17 +327,14 @@ impl Engine {
             },
             Command::Pause => {
                 tracing::info!("reading pauses: as much is held as may be");
-                let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
-                log_error("pausing", paused);
+                pause(consumer);
             }
             Command::Resume => {
                 tracing::info!("reading goes on");
-                log_error(
-                    "resuming",
-                    consumer
-                        .assignment()
-                        .and_then(|list| consumer.resume(&list)),
-                );
+                let resumed = consumer
+                    .assignment()
+                    .and_then(|list| consumer.resume(&list));
+                log_error("resuming", resumed);
             }
             Command::Release(offsets) => self.commit_last(offsets),
             Command::Exit => self.ending = Some(self.now() + LAST_COMMIT_MAX),
@@ -406,17 +403,10 @@ impl Engine {
         });
     }
 
-    /// Partitions leave: what was ordered for them is carried out no more (EO-2).
+    /// What was ordered while these were ours is carried out no more (EO-2).
     fn departed(&self) {
         if let Some(orders) = &self.orders {
             orders.departures.add();
-        }
-    }
-
-    /// Partitions that somebody else may own by now are committed no more (EO-2).
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        if let Some(last) = &mut self.releasing {
-            last.offsets.retain(|(at, _)| !partitions.contains(at));
         }
     }
 
@@ -428,15 +418,18 @@ impl Engine {
     }
 
     /// Within a rebalance: others own these once it is over.
-    pub(crate) fn give_back(
-        &mut self,
-        consumer: &BaseConsumer<Link>,
-        partitions: Vec<TopicPartition>,
-    ) {
-        self.forget(&partitions);
-        self.handle(Input::Revoked(partitions));
+    pub(crate) fn give_back(&mut self, consumer: &BaseConsumer<Link>, which: Vec<TopicPartition>) {
+        self.forget(&which);
+        self.handle(Input::Revoked(which));
         self.drain_for_rebalance(consumer);
         self.departed();
+    }
+
+    /// The last commit of earlier ones that somebody else may own by now is not repeated (EO-2).
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        if let Some(last) = &mut self.releasing {
+            last.offsets.retain(|(at, _)| !partitions.contains(at));
+        }
     }
 
     pub(crate) fn end_orders(&mut self) {
@@ -483,21 +476,6 @@ impl Engine {
         }
     }
 
-    fn observe_freshness(&mut self) {
-        let indexed = self.sink.take_indexed_timestamps();
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| now.as_millis());
-        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-        let local = self.metrics.freshness_seconds.local();
-        for (timestamp_ms, count) in indexed {
-            let age = Duration::from_millis(u64::try_from(now_ms - timestamp_ms).unwrap_or(0));
-            for _ in 0..count {
-                local.observe(age.as_secs_f64());
-            }
-        }
-    }
-
     fn publish(&mut self, now: Duration) {
         if now < self.published_at + PUBLISH_INTERVAL {
             return;
@@ -508,6 +486,11 @@ impl Engine {
             .update(self.sink.counters(), &status, &self.board);
         self.board.publish(status);
     }
+}
+
+fn pause(consumer: &BaseConsumer<Link>) {
+    let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
+    log_error("pausing", paused);
 }
 
 pub(crate) fn log_error<T>(what: &str, result: KafkaResult<T>) {

@@ -2,6 +2,8 @@
 //!
 //! In the flow: beside it. The machine counts; here its counts become metrics.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use es_sink_core::bulk_response::{HoldCause, RetryCause};
 use es_sink_core::report::{Counters, Status};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
@@ -162,6 +164,24 @@ impl Metrics {
         set(&self.bytes_held_max, bytes_held_max);
     }
 
+    /// Notes how old records were when Elasticsearch acknowledged them: of each timestamp, in
+    /// milliseconds since the Unix epoch, how many.
+    pub fn observe_freshness(&self, indexed: Vec<(i64, u32)>) {
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_millis());
+        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        let local = self.freshness_seconds.local();
+        for (timestamp_ms, count) in indexed {
+            let age = Duration::from_millis(
+                u64::try_from(now_ms.saturating_sub(timestamp_ms)).unwrap_or(0),
+            );
+            for _ in 0..count {
+                local.observe(age.as_secs_f64());
+            }
+        }
+    }
+
     /// Brings the metrics up to a moment of the machine.
     pub fn update(&self, counters: &Counters, status: &Status, board: &StatusBoard) {
         raise(&self.records, counters.records);
@@ -228,4 +248,16 @@ fn raise(counter: &IntCounter, to: u64) {
 
 fn set(gauge: &IntGauge, to: usize) {
     gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_may_bear_any_timestamp() {
+        let metrics = Metrics::new();
+        metrics.observe_freshness(vec![(i64::MIN, 1), (0, 2), (i64::MAX, 1)]);
+        assert_eq!(metrics.freshness_seconds.get_sample_count(), 4);
+    }
 }
