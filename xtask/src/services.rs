@@ -72,6 +72,27 @@ impl Binaries {
             stop_within: Duration::from_secs(30),
         }
     }
+
+    /// The process of a fault proxy with these routes (`NAME=LISTEN=HOST:PORT`), whose control port is `port`.
+    #[must_use]
+    pub fn fault_proxy(&self, port: u16, seed: u64, routes: &[String], log: &Path) -> Spec {
+        let mut args = vec!["fault-proxy".to_owned()];
+        let (control, seed) = (format!("127.0.0.1:{port}"), seed.to_string());
+        args.extend(flags(&[("--control", &control), ("--seed", &seed)]));
+        args.extend(routes.iter().flat_map(|route| flags(&[("--route", route)])));
+        Spec {
+            name: "fault proxy".to_owned(),
+            program: self.path("loadtest"),
+            args: args.into_iter().map(Into::into).collect(),
+            environment: Vec::new(),
+            privileges: Vec::new(),
+            log: log.to_path_buf(),
+            own_logs: Vec::new(),
+            ready: ready(port),
+            ready_within: Duration::from_secs(30),
+            stop_within: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The engines and names that the three services meet at.

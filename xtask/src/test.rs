@@ -26,6 +26,9 @@ pub struct Options {
     /// What stage `sim` simulates, if not what CI does.
     #[command(flatten)]
     pub seeds: Seeds,
+    /// `live`: the scenarios alone whose names contain this.
+    #[arg(long, value_name = "PART")]
+    pub only: Option<String>,
 }
 
 /// What the simulation is to run.
@@ -98,6 +101,9 @@ pub fn test(options: &Options) -> Result<()> {
     if options.seeds.is_chosen() && stages != [Choice::Sim] {
         bail!("seeds belong to one stage: `cargo xtask test sim --seed 17`");
     }
+    if options.only.is_some() && stages != [Choice::Live] {
+        bail!("`--only` belongs to one stage: `cargo xtask test live --only outages`");
+    }
     let needed: Vec<&[Prerequisite]> = if stages.contains(&Choice::Live) {
         vec![BUILD, ENGINES, CHECKS, FAKETIME]
     } else if stages
@@ -114,7 +120,7 @@ pub fn test(options: &Options) -> Result<()> {
     for stage in stages {
         progress.say(&format!("\n=== {} ===", name(stage)));
         let began = Instant::now();
-        let result = run(stage, &options.seeds, &workspace, &progress, &interrupt);
+        let result = run(stage, options, &workspace, &progress, &interrupt);
         if let Err(error) = &result {
             if error.is::<Interrupted>() {
                 bail!("interrupted in stage `{}`", name(stage));
@@ -179,20 +185,25 @@ fn name(stage: Choice) -> String {
 
 fn run(
     stage: Choice,
-    seeds: &Seeds,
+    options: &Options,
     workspace: &Workspace,
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<()> {
+    let Options { seeds, only, .. } = options;
     let commands = match stage {
         Choice::Sim if seeds.is_chosen() => SIMULATION_ALONE,
         _ => cargo_commands(stage),
     };
     for arguments in commands {
+        let mut arguments = arguments.to_vec();
+        if let Some(part) = only {
+            arguments.extend(["--", part]);
+        }
         let mut cargo = Command::new("cargo");
         cargo
             .current_dir(&workspace.root)
-            .args(*arguments)
+            .args(&arguments)
             .env("CARGO_TARGET_DIR", &workspace.target);
         for (name, value) in seeds.variables() {
             cargo.env(name, value.to_string());

@@ -137,7 +137,11 @@ impl Cluster {
         let addresses: Vec<String> = kafka.brokers.iter().map(Broker::address).collect();
         let wiring = Wiring::standard(addresses.join(","), nodes[0].url());
         let control = ports.next()?;
-        let proxy = proxy(binaries, directory, control, seed, &routes);
+        let log = directory.join("fault-proxy.log");
+        let proxy = Part::new(
+            format!("http://127.0.0.1:{control}"),
+            binaries.fault_proxy(control, seed, &routes, &log),
+        );
         let mut gateways = Vec::new();
         for n in 1..=TOPOLOGY.gateways {
             let name = format!("gateway {n}");
@@ -294,33 +298,6 @@ impl Cluster {
                 Err(reasons.join("; "))
             })
     }
-}
-
-fn proxy(binaries: &Binaries, directory: &Path, port: u16, seed: u64, routes: &[String]) -> Part {
-    let mut args = vec![
-        "fault-proxy".to_owned(),
-        "--control".to_owned(),
-        format!("127.0.0.1:{port}"),
-        "--seed".to_owned(),
-        seed.to_string(),
-    ];
-    for route in routes {
-        args.extend(["--route".to_owned(), route.clone()]);
-    }
-    let url = format!("http://127.0.0.1:{port}");
-    let spec = Spec {
-        name: "fault proxy".to_owned(),
-        program: binaries.path("loadtest"),
-        args: args.into_iter().map(Into::into).collect(),
-        environment: Vec::new(),
-        privileges: Vec::new(),
-        log: directory.join("fault-proxy.log"),
-        own_logs: Vec::new(),
-        ready: crate::services::ready(port),
-        ready_within: Duration::from_secs(30),
-        stop_within: Duration::from_secs(30),
-    };
-    Part::new(url, spec)
 }
 
 /// A service counts as started when it answers: while others are broken it cannot be ready.

@@ -9,6 +9,7 @@
 //! everything it may do to the world.
 
 mod load;
+mod search_client;
 mod stage;
 mod world;
 mod scenarios {
@@ -25,6 +26,8 @@ mod scenarios {
     pub(crate) mod opensearch;
     pub(crate) mod nemesis;
     pub(crate) mod search;
+    pub(crate) mod paging;
+    pub(crate) mod search_faults;
     pub(crate) mod metrics;
 }
 
@@ -44,6 +47,8 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("metrics", scenarios::metrics::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),
+    ("paging", scenarios::paging::SCENARIOS),
+    ("search_faults", scenarios::search_faults::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
@@ -82,7 +87,12 @@ fn main() -> ExitCode {
     if let Err(error) = &stopped {
         eprintln!("error: the engines did not stop cleanly: {error:#}");
     }
-    if conclusion.has_failed() || stopped.is_err() {
+    let chosen = conclusion.num_passed + conclusion.num_failed;
+    let misspelled = arguments.filter.filter(|_| chosen == 0 && !arguments.list);
+    if let Some(part) = &misspelled {
+        eprintln!("error: no scenario has `{part}` in its name; `-- --list` shows them");
+    }
+    if conclusion.has_failed() || stopped.is_err() || misspelled.is_some() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -123,6 +123,20 @@ impl<'world> Stage<'world> {
         self.start("query-api", wired, flags)
     }
 
+    /// A fault proxy with one route, `elasticsearch`, started and ready; and the address past it.
+    pub(crate) fn proxy_to_elasticsearch(&mut self) -> Result<(Part, String)> {
+        let (control, door) = (free_port()?, free_port()?);
+        let target = self.wiring.elasticsearch.trim_start_matches("http://");
+        let route = format!("elasticsearch=127.0.0.1:{door}={target}");
+        let log = self.directory.join("fault-proxy.log");
+        self.logs.push(log.clone());
+        let world = &self.world;
+        let spec = world.binaries.fault_proxy(control, 1, &[route], &log);
+        let mut proxy = Part::new(spec, control, &world.interrupt);
+        proxy.start()?;
+        Ok((proxy, format!("http://127.0.0.1:{door}")))
+    }
+
     fn start(&mut self, name: &str, wired: Vec<String>, flags: &[&str]) -> Result<Part> {
         let mut part = self.service(name, wired, flags)?;
         part.start()?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::search;
+use super::{paging, search};
 use crate::load::Load;
 use crate::scenarios;
 use crate::stage::{SOON, Scenario, Stage};
@@ -88,12 +88,12 @@ fn paging_through_opensearch_gives_every_hit_once_among_equal_timestamps(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     stage.use_opensearch()?;
-    search::paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_again(stage)
+    paging::paging_gives_every_hit_once_among_equal_timestamps_while_events_are_written_again(stage)
 }
 
 fn a_cursor_into_opensearch_is_bound_to_its_search_and_the_oldest_gives_way(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
     stage.use_opensearch()?;
-    search::a_cursor_is_bound_to_its_search_and_the_oldest_gives_way(stage)
+    paging::a_cursor_is_bound_to_its_search_and_the_oldest_gives_way(stage)
 }
