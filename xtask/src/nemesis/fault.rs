@@ -106,6 +106,8 @@ pub enum Fault {
     IndicesFlooded,
     /// The sinks' role loses the privilege to write: 403.
     RoleStripped,
+    /// The sinks' user is not known any more: 401.
+    UserForgotten,
     /// The dead-letter topic wants three replicas in sync, and one broker is stopped.
     DeadLettersUnwritable {
         /// The broker.
@@ -206,7 +208,8 @@ impl Fault {
             Self::IndexReadOnly { .. }
             | Self::IndexClosed { .. }
             | Self::IndicesFlooded
-            | Self::RoleStripped => vec![Claim::Elasticsearch],
+            | Self::RoleStripped
+            | Self::UserForgotten => vec![Claim::Elasticsearch],
             Self::DeadLettersUnwritable { .. } => vec![Claim::Kafka],
             Self::PoisonBurst => vec![Claim::Poison],
             Self::OffsetsReset => all_sinks().collect(),
@@ -275,6 +278,7 @@ impl fmt::Display for Fault {
             Self::IndexClosed { .. } => f.write_str("an index is closed"),
             Self::IndicesFlooded => f.write_str("all indices blocked as by a full disk"),
             Self::RoleStripped => f.write_str("the sinks' role may not write"),
+            Self::UserForgotten => f.write_str("the sinks' user is not known"),
             Self::DeadLettersUnwritable { broker } => write!(
                 f,
                 "the dead-letter topic wants 3 replicas in sync, and broker {} is stopped",

@@ -1,4 +1,4 @@
-//! Gives the Elasticsearch nodes a user for the sinks, whose role can be changed while they run.
+//! Gives the Elasticsearch nodes a user for the sinks, who can lose the role or be forgotten while they run.
 //!
 //! In the flow: **`guarded`** → `cluster` → `inflict`. Files of the node's configuration; the node looks at them each
 //! second. Everybody who gives no name is the operator, so that probes and checks need no password; Elasticsearch gives
@@ -58,9 +58,17 @@ pub(super) fn settings() -> Vec<(String, String)> {
 pub(super) fn create_user(node: &Path) -> Result<()> {
     let config = node.join("config");
     fs::create_dir_all(&config).with_context(|| format!("cannot create `{}`", config.display()))?;
-    put(&config.join("users"), USERS)?;
     put(&config.join("users_roles"), USERS_ROLES)?;
+    set_user(node, true)?;
     set_role(node, Role::Whole)
+}
+
+/// Lets a node know the sinks' user or not. The node notices within two seconds.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn set_user(node: &Path, known: bool) -> Result<()> {
+    put(&node.join("config/users"), if known { USERS } else { "" })
 }
 
 /// Changes the role at a node, which notices within two seconds.

@@ -3,6 +3,7 @@
 //! In the flow: `schedule` → **`inflict`** → `cluster`. Each fault has a thread of its own. The schedule keeps faults
 //! apart that need the same part; where healing takes longer than planned, the next one waits for it ([`Claims`]).
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -141,10 +142,17 @@ impl<'a> Nemesis<'a> {
                 self.blocked(&all, "index.blocks.read_only_allow_delete", lasts)
             }
             Fault::RoleStripped => {
-                self.set_role(Role::Stripped)?;
+                self.at_each_node(|node| guarded::set_role(node, Role::Stripped))?;
                 self.wait(lasts)?;
                 let began = Instant::now();
-                self.set_role(Role::Whole)?;
+                self.at_each_node(|node| guarded::set_role(node, Role::Whole))?;
+                Ok(began)
+            }
+            Fault::UserForgotten => {
+                self.at_each_node(|node| guarded::set_user(node, false))?;
+                self.wait(lasts)?;
+                let began = Instant::now();
+                self.at_each_node(|node| guarded::set_user(node, true))?;
                 Ok(began)
             }
             Fault::DeadLettersUnwritable { broker } => self.unwritable(broker, lasts),
@@ -235,12 +243,9 @@ impl<'a> Nemesis<'a> {
         Ok(began)
     }
 
-    fn set_role(&self, role: Role) -> Result<()> {
-        for n in 1..=TOPOLOGY.nodes {
-            let node = self.cluster.directory.join(format!("elasticsearch-{n}"));
-            guarded::set_role(&node, role)?;
-        }
-        Ok(())
+    fn at_each_node(&self, change: impl Fn(&Path) -> Result<()>) -> Result<()> {
+        let directory = &self.cluster.directory;
+        (1..=TOPOLOGY.nodes).try_for_each(|n| change(&directory.join(format!("elasticsearch-{n}"))))
     }
 
     /// Kafka takes the smaller of replicas wanted and replicas there are, so one of them has to be away.

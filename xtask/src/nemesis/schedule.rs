@@ -48,13 +48,14 @@ enum Kind {
     IndexClosed,
     IndicesFlooded,
     RoleStripped,
+    UserForgotten,
     DeadLettersUnwritable,
     PoisonBurst,
     SinksComeAndGo,
     ClockOff,
 }
 
-const DECK: [Kind; 26] = [
+const DECK: [Kind; 27] = [
     Kind::Sink(How::Killed),
     Kind::Sink(How::Stalled),
     Kind::Sink(How::Stopped),
@@ -78,6 +79,7 @@ const DECK: [Kind; 26] = [
     Kind::IndexClosed,
     Kind::IndicesFlooded,
     Kind::RoleStripped,
+    Kind::UserForgotten,
     Kind::DeadLettersUnwritable,
     Kind::PoisonBurst,
     Kind::SinksComeAndGo,
@@ -230,6 +232,7 @@ impl Dice {
             }
             Kind::IndicesFlooded => (Fault::IndicesFlooded, self.seconds(6.0, 12.0), 2),
             Kind::RoleStripped => (Fault::RoleStripped, self.seconds(8.0, 14.0), 3),
+            Kind::UserForgotten => (Fault::UserForgotten, self.seconds(8.0, 14.0), 3),
             Kind::DeadLettersUnwritable => {
                 let broker = self.below(topology.brokers);
                 let fault = Fault::DeadLettersUnwritable { broker };
@@ -348,8 +351,8 @@ mod tests {
                 other => other.to_string(),
             })
             .collect();
-        // 12 of processes, 3 of links, 2 of clocks, 2 of resets, and 7 more.
-        assert_eq!(kinds.len(), 26, "{kinds:?}");
+        // 12 of processes, 3 of links, 2 of clocks, 2 of resets, and 8 more.
+        assert_eq!(kinds.len(), 27, "{kinds:?}");
     }
 
     #[test]
