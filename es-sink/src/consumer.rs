@@ -4,10 +4,11 @@
 //! rebalance callbacks then run where records are read, and nothing can overtake
 //! anything (docs/decisions/0004-one-consumer-thread.md).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -138,8 +139,16 @@ fn ask_regularly(
         .name("kafka-questions".to_owned())
         .spawn(move || {
             while until.recv_timeout(ASK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                topic_id::ask(&consumer, &replies);
-                log_ends::ask(&consumer, &board);
+                let asked_at = Instant::now();
+                // What keeps the brokers from answering is told by others.
+                if let Ok(ids) = topic_id::of_assigned(&consumer) {
+                    drop(replies.send(Reply::TopicIds { asked_at, ids }));
+                }
+                let ends = match board.reading_is_paused() {
+                    true => log_ends::of_assigned(&consumer),
+                    false => BTreeMap::new(),
+                };
+                board.publish_asked_ends(ends);
             }
         })
 }

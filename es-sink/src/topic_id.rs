@@ -11,15 +11,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
-
-use crate::reply::Reply;
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -27,18 +24,17 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicId(pub String);
 
-/// Asks for the ids of the topics that are assigned, and hands them on.
-pub fn ask<C: ConsumerContext>(consumer: &BaseConsumer<C>, replies: &Sender<Reply>) {
-    let asked_at = Instant::now();
-    let Ok(assignment) = consumer.assignment() else {
-        return;
-    };
+/// The ids of the topics that are assigned.
+///
+/// # Errors
+/// If no broker answers in time, in words.
+pub fn of_assigned<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+) -> Result<BTreeMap<String, TopicId>, String> {
+    let assignment = consumer.assignment().map_err(|error| error.to_string())?;
     let elements = assignment.elements();
     let topics = elements.iter().map(|element| element.topic()).collect();
-    // What keeps the brokers from answering is told by others.
-    if let Ok(ids) = topic_ids(consumer.client(), &topics, ASK_TIMEOUT) {
-        drop(replies.send(Reply::TopicIds { asked_at, ids }));
-    }
+    topic_ids(consumer.client(), &topics, ASK_TIMEOUT)
 }
 
 /// The ids of the topics that exist, if the brokers know ids (Kafka 2.8 and later).
