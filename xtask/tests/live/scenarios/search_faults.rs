@@ -60,12 +60,28 @@ fn through_a_broken_network_a_search_is_whole_or_refused_in_time_and_heals_by_it
     let (proxy, past_it) = stage.proxy_to_elasticsearch()?;
     let api = stage.query_api(&["--elasticsearch-url", &past_it, "--search-timeout", "2s"])?;
     let store = Store::open(stage)?;
-    // A reply of a hundred kilobytes, so that a connection can break in the middle of it.
-    let message = "x".repeat(1_000);
-    let event = json!({"timestamp": "2026-01-31T08:00:00Z", "message": message}).to_string();
-    let ids: Vec<String> = (0..100).map(|n| format!("e{n}")).collect();
-    store.write(ids.iter().map(|id| (id.as_str(), event.as_str())))?;
-    let whole = array(&vec![event.as_str(); ids.len()]);
+    // A reply of a hundred kilobytes that compress badly, so that a connection can break in the middle of it.
+    let mut noise = 1_u64;
+    let mut message = || -> String {
+        let words = std::iter::repeat_with(|| {
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            format!("{noise:016x}")
+        });
+        words.take(60).collect()
+    };
+    let events: Vec<(String, String)> = (0..100)
+        .map(|n| {
+            let timestamp = format!("2026-01-31T08:{:02}:{:02}Z", n / 60, n % 60);
+            let event = json!({"timestamp": timestamp, "message": message()});
+            (format!("e{n}"), event.to_string())
+        })
+        .collect();
+    let to_store = events.iter().map(|(id, event)| (&**id, &**event));
+    store.write(to_store)?;
+    let newest_first: Vec<&str> = events.iter().rev().map(|(_, event)| &**event).collect();
+    let whole = array(&newest_first);
     ensure!(get(&api, "/logs")? == whole);
 
     let order = |method, fault: &str| -> Result<()> {
