@@ -69,16 +69,17 @@ impl Batcher {
         now: Duration,
         value_bytes: usize,
     ) -> (&mut BulkRequest, Option<SealedRequest>) {
-        let full = self.building.body_bytes() + value_bytes + ACTION_BYTES_MAX
-            > self.limits.bytes_max
-            || self.building.n_items() >= self.limits.items_max;
-        let sealed = if full {
-            let bytes = self.building.body_bytes();
-            self.full_bytes = (bytes + bytes / 8).min(self.limits.bytes_max);
-            self.seal()
-        } else {
-            None
-        };
+        let body_bytes = self.building.body_bytes();
+        let full_of_items = self.building.n_items() >= self.limits.items_max;
+        let full =
+            full_of_items || body_bytes + value_bytes + ACTION_BYTES_MAX > self.limits.bytes_max;
+        if full {
+            self.full_bytes = self.limits.bytes_max;
+            if full_of_items {
+                self.full_bytes = self.full_bytes.min(body_bytes + body_bytes / 8);
+            }
+        }
+        let sealed = if full { self.seal() } else { None };
         if self.building.n_items() == 0 {
             self.started = now;
             let spare = self.spares.pop();
