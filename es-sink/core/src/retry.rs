@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::report::Held;
+use crate::report::{Held, LastError};
 
 /// Waits that double from `first` to `longest`, each shortened by up to half at
 /// random, so that many sinks do not knock at the same moment.
@@ -34,7 +34,8 @@ impl Backoff {
 pub(crate) struct Pace {
     pub(crate) failures: u32,
     pub(crate) resume_at: Duration,
-    pub(crate) failing_since: Option<Duration>,
+    /// Since when, and why lately.
+    pub(crate) failing: Option<LastError>,
     pub(crate) held: Option<Held>,
 }
 
@@ -43,13 +44,21 @@ impl Pace {
         self.failures == 0 || (now >= self.resume_at && n_in_flight == 0)
     }
 
-    pub(crate) fn fail(&mut self, now: Duration, backoff: &Backoff, jitter: &mut Jitter) {
+    pub(crate) fn fail(
+        &mut self,
+        now: Duration,
+        why: &str,
+        backoff: &Backoff,
+        jitter: &mut Jitter,
+    ) {
         if self.failures > 0 && now < self.resume_at {
             // It was on its way already when the first one failed.
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        self.failing_since.get_or_insert(now);
+        let since = self.failing.as_ref().map_or(now, |failing| failing.at);
+        let text = why.to_owned();
+        self.failing = Some(LastError { at: since, text });
         self.resume_at = now + backoff.wait(self.failures, jitter);
     }
 }

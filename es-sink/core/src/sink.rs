@@ -382,13 +382,7 @@ impl Sink {
             bytes_held: self.n_bytes(),
             paused: matches!(self.intake, Intake::Paused { .. }),
             held: self.held(),
-            failing: self.pace.failing_since.map(|at| LastError {
-                at,
-                text: self
-                    .last_error
-                    .as_ref()
-                    .map_or_else(String::new, |error| error.text.clone()),
-            }),
+            failing: self.pace.failing.clone(),
             last_error: self.last_error.clone(),
         }
     }

@@ -40,6 +40,10 @@ impl Sink {
     }
 
     pub(super) fn poll_bulk(&mut self, now: Duration) -> Option<Command> {
+        if self.pace.failures > 0 && self.waiting.is_empty() && self.in_flight.is_empty() {
+            // What failed has left with its partitions: whoever has them now knows how that goes.
+            self.pace = Pace::default();
+        }
         if self.in_flight.len() >= self.config.bulk_concurrency
             || !self.pace.is_open(now, self.in_flight.len())
         {
@@ -121,7 +125,8 @@ impl Sink {
         held: Option<Held>,
         why: String,
     ) {
-        self.pace.fail(now, &self.config.backoff, &mut self.jitter);
+        let backoff = &self.config.backoff;
+        self.pace.fail(now, &why, backoff, &mut self.jitter);
         self.last_error = Some(LastError { at: now, text: why });
         if held.is_some() {
             pending.held = held;
@@ -202,10 +207,12 @@ impl Sink {
         for (ticket, parts, rejection) in rejected {
             self.reject(ticket, parts, rejection);
         }
-        if n_settled > 0 || !again.overloaded {
-            self.pace = Pace::default();
-        } else {
-            self.pace.fail(now, &self.config.backoff, &mut self.jitter);
+        match &again.why {
+            Some(why) if n_settled == 0 && again.overloaded => {
+                let backoff = &self.config.backoff;
+                self.pace.fail(now, why, backoff, &mut self.jitter);
+            }
+            _ => self.pace = Pace::default(),
         }
         if let Some(why) = again.why {
             let text = why.to_string();

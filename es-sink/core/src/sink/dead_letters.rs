@@ -119,7 +119,7 @@ impl Sink {
             }
             Err(why) => {
                 self.letter_pace
-                    .fail(now, &self.config.backoff, &mut self.jitter);
+                    .fail(now, &why, &self.config.backoff, &mut self.jitter);
                 let mut n_letters = 0;
                 for assignment in self.assignments.iter_mut() {
                     if let Some(passage) = assignment.passing.take() {

@@ -188,6 +188,26 @@ fn requests_that_fail_together_are_one_failure() {
 }
 
 #[test]
+fn what_failed_and_left_with_its_partition_fails_no_more() {
+    let mut bench = Bench::new(1 << 20);
+    bench.records(3, b"{}");
+    let (sent, failing) = (bench.bulks()[0].0, |bench: &Bench| {
+        bench.sink.status().failing
+    });
+    bench.reply(sent, Err("connection refused"));
+    bench.sink.handle(
+        bench.now,
+        Input::CommitReply(Err("no coordinator".to_owned())),
+    );
+    assert_eq!(failing(&bench).unwrap().text, "connection refused");
+    bench.sink.handle(bench.now, Input::Lost(vec![at(0)]));
+    bench.now += ms(10_000);
+    assert_eq!(bench.bulks(), []);
+    bench.commands();
+    assert_eq!(failing(&bench), None);
+}
+
+#[test]
 fn leftovers_of_several_requests_are_tried_again_together() {
     let mut bench = Bench::new(1 << 20);
     bench.records(2 * BULK_CONCURRENCY, b"{}");
