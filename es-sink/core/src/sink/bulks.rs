@@ -40,10 +40,15 @@ impl Sink {
     }
 
     pub(super) fn poll_bulk(&mut self, now: Duration) -> Option<Command> {
-        if self.pace.failures > 0 && self.waiting.is_empty() && self.in_flight.is_empty() {
-            // What failed has left with its partitions: whoever has them now knows how that goes.
+        let bulk = self.next_bulk(now);
+        if self.waiting.is_empty() && self.in_flight.is_empty() {
+            // What failed is settled, or has left with its partitions and is another's business.
             self.pace = Pace::default();
         }
+        bulk
+    }
+
+    fn next_bulk(&mut self, now: Duration) -> Option<Command> {
         if self.in_flight.len() >= self.config.bulk_concurrency
             || !self.pace.is_open(now, self.in_flight.len())
         {

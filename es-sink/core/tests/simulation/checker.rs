@@ -181,6 +181,10 @@ impl World {
                 !process.is_running || (status.bytes_held == 0 && status.held.is_empty()),
                 "EO-6: sink {p} holds something at rest: {status:?}"
             );
+            assert!(
+                !process.is_running || status.failing.is_none(),
+                "EO-5: sink {p} raises an alarm at rest: {status:?}"
+            );
         }
     }
 

@@ -20,10 +20,16 @@ const LAST_LINES: usize = 60;
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Seeds that failed once, each with what it found.
-const FOUND: [(u64, &str); 1] = [(
-    2_897,
-    "a commit ordered in one assignment and carried out in the next set the offset back",
-)];
+const FOUND: [(u64, &str); 2] = [
+    (
+        2_897,
+        "a commit ordered in one assignment and carried out in the next set the offset back",
+    ),
+    (
+        8_000_598,
+        "a sink went on to raise the alarm about a request that had left with its partition",
+    ),
+];
 
 /// What the fixed seeds must meet, all in all.
 const EVERYTHING: [&str; 73] = [
