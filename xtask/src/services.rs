@@ -19,6 +19,9 @@ use crate::workspace::Workspace;
 /// The package and binary name of each service, in the order in which an event meets them.
 pub const SERVICES: [&str; 3] = ["ingest-gateway", "es-sink", "query-api"];
 
+/// How long the fault proxy may take to obey.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The release binaries.
 #[derive(Debug, Clone)]
 pub struct Binaries {
@@ -82,16 +85,23 @@ impl Binaries {
         args.extend(routes.iter().flat_map(|route| flags(&[("--route", route)])));
         Spec {
             name: "fault proxy".to_owned(),
-            program: self.path("loadtest"),
             args: args.into_iter().map(Into::into).collect(),
-            environment: Vec::new(),
-            privileges: Vec::new(),
-            log: log.to_path_buf(),
-            own_logs: Vec::new(),
-            ready: ready(port),
             ready_within: Duration::from_secs(30),
-            stop_within: Duration::from_secs(30),
+            ..self.service("loadtest", port, &[], log)
         }
+    }
+}
+
+/// Sets the faults of a route (PUT) or heals it (DELETE), at the control port of a fault proxy.
+///
+/// # Errors
+/// When the proxy does not answer, or refuses; it says why.
+pub fn order_fault(control: &str, method: &str, route: &str, faults: &str) -> Result<()> {
+    let url = format!("{control}/routes/{route}/fault");
+    let reply = http::request(method, &url, &[], faults.as_bytes(), CONTROL_TIMEOUT)?;
+    match reply.status {
+        200 => Ok(()),
+        status => bail!("the fault proxy answers {status}: {}", reply.text()),
     }
 }
 

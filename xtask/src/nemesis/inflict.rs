@@ -18,9 +18,9 @@ use super::guarded::{self, Role};
 use super::load::{Load, Sent};
 use super::schedule::Planned;
 use super::story::Story;
-use crate::http;
 use crate::interrupt::POLL;
 use crate::process::{Spec, Stopped};
+use crate::services::order_fault;
 
 /// How long an engine may take to do what an operator asks for.
 const ADMIN_WITHIN: Duration = Duration::from_secs(90);
@@ -28,7 +28,6 @@ const ADMIN_WITHIN: Duration = Duration::from_secs(90);
 const LATE: Duration = Duration::from_secs(2);
 /// How long a group may take to notice that its members are gone.
 const GROUP_EMPTY_WITHIN: Duration = Duration::from_secs(60);
-const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The sink that comes and goes is there for so long, and away for so long.
 const COMES_FOR: Duration = Duration::from_secs(3);
 const GOES_FOR: Duration = Duration::from_secs(2);
@@ -141,20 +140,10 @@ impl<'a> Nemesis<'a> {
                 let all = self.cluster.wiring.index();
                 self.blocked(&all, "index.blocks.read_only_allow_delete", lasts)
             }
-            Fault::RoleStripped => {
-                self.at_each_node(|node| guarded::set_role(node, Role::Stripped))?;
-                self.wait(lasts)?;
-                let began = Instant::now();
-                self.at_each_node(|node| guarded::set_role(node, Role::Whole))?;
-                Ok(began)
-            }
-            Fault::UserForgotten => {
-                self.at_each_node(|node| guarded::set_user(node, false))?;
-                self.wait(lasts)?;
-                let began = Instant::now();
-                self.at_each_node(|node| guarded::set_user(node, true))?;
-                Ok(began)
-            }
+            Fault::RoleStripped => self.unguarded(lasts, |node, whole| {
+                guarded::set_role(node, if whole { Role::Whole } else { Role::Stripped })
+            }),
+            Fault::UserForgotten => self.unguarded(lasts, guarded::set_user),
             Fault::DeadLettersUnwritable { broker } => self.unwritable(broker, lasts),
             Fault::PoisonBurst => self.burst(number),
             Fault::OffsetsReset => self.reset_offsets(),
@@ -207,13 +196,8 @@ impl<'a> Nemesis<'a> {
     }
 
     fn order(&self, method: &str, link: Link, n: usize, body: &str) -> Result<()> {
-        let control = &self.cluster.proxy.url;
-        let url = format!("{control}/routes/{}-{}/fault", link.name(), n + 1);
-        let reply = http::request(method, &url, &[], body.as_bytes(), CONTROL_TIMEOUT)?;
-        match reply.status {
-            200 => Ok(()),
-            status => bail!("the fault proxy answers {status}: {}", reply.text()),
-        }
+        let route = format!("{}-{}", link.name(), n + 1);
+        order_fault(&self.cluster.proxy.url, method, &route, body)
     }
 
     fn elasticsearch(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
@@ -243,9 +227,22 @@ impl<'a> Nemesis<'a> {
         Ok(began)
     }
 
-    fn at_each_node(&self, change: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    /// `set` changes a node: whether all is as the sinks need it.
+    fn unguarded(
+        &self,
+        lasts: Duration,
+        set: impl Fn(&Path, bool) -> Result<()>,
+    ) -> Result<Instant> {
         let directory = &self.cluster.directory;
-        (1..=TOPOLOGY.nodes).try_for_each(|n| change(&directory.join(format!("elasticsearch-{n}"))))
+        let set_all = |whole| {
+            let mut nodes = 1..=TOPOLOGY.nodes;
+            nodes.try_for_each(|n| set(&directory.join(format!("elasticsearch-{n}")), whole))
+        };
+        set_all(false)?;
+        self.wait(lasts)?;
+        let began = Instant::now();
+        set_all(true)?;
+        Ok(began)
     }
 
     /// Kafka takes the smaller of replicas wanted and replicas there are, so one of them has to be away.

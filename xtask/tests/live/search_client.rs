@@ -110,3 +110,36 @@ impl Store {
         Ok(())
     }
 }
+
+/// Wildcards, quotes, letters of many scripts with and without case (one pair of two UTF-16 units each, and the Kelvin
+/// sign, whose lower case is ASCII), emoji, and marks that join what stands before them.
+const ALPHABET: &str =
+    "ababABkK1212 _.:,*?\\-'\"/(#äÄßжЖσΣ中カ가กن\u{212a}𐐀𐐨😀\u{fe0f}\u{20e3}\u{200d}\u{301}";
+
+/// A seeded sequence (SplitMix64).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((z ^ (z >> 31)) % limit as u64).expect("below a usize")
+    }
+
+    /// A text of the [`ALPHABET`].
+    pub(crate) fn text(&mut self, length: usize) -> String {
+        let alphabet: Vec<char> = ALPHABET.chars().collect();
+        (0..length)
+            .map(|_| alphabet[self.below(alphabet.len())])
+            .collect()
+    }
+
+    /// A part of a text, at most five characters long.
+    pub(crate) fn cut(&mut self, text: &str) -> String {
+        let chars: Vec<char> = text.chars().collect();
+        let start = self.below(chars.len());
+        let length = 1 + self.below(5);
+        chars[start..].iter().take(length).collect()
+    }
+}

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::scenarios;
-use crate::search_client::{DAY, Store, array, get, problem, search};
+use crate::search_client::{DAY, Random, Store, array, get, problem, search};
 use crate::stage::{Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
@@ -216,11 +216,6 @@ pub(super) fn the_newest_events_come_first_and_no_more_than_the_limit(
     Ok(())
 }
 
-/// Wildcards, quotes, letters of many scripts with and without case (one pair of two UTF-16 units each, and the Kelvin
-/// sign, whose lower case is ASCII), emoji, and marks that join what stands before them.
-const ALPHABET: &str =
-    "ababABkK1212 _.:,*?\\-'\"/(#äÄßжЖσΣ中カ가กن\u{212a}𐐀𐐨😀\u{fe0f}\u{20e3}\u{200d}\u{301}";
-
 pub(super) fn a_part_of_a_message_is_found_wherever_a_plain_comparison_finds_it(
     stage: &mut Stage<'_>,
 ) -> Result<()> {
@@ -286,32 +281,4 @@ pub(super) fn a_part_of_a_message_is_found_wherever_a_plain_comparison_finds_it(
 /// Letter by letter, so that no letter depends on its neighbours, as the final sigma does.
 fn lower(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
-}
-
-/// A seeded sequence (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % limit as u64).expect("below a usize")
-    }
-
-    /// A text of the [`ALPHABET`].
-    fn text(&mut self, length: usize) -> String {
-        let alphabet: Vec<char> = ALPHABET.chars().collect();
-        (0..length)
-            .map(|_| alphabet[self.below(alphabet.len())])
-            .collect()
-    }
-
-    /// A part of a text, at most five characters long.
-    fn cut(&mut self, text: &str) -> String {
-        let chars: Vec<char> = text.chars().collect();
-        let start = self.below(chars.len());
-        let length = 1 + self.below(5);
-        chars[start..].iter().take(length).collect()
-    }
 }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use xtask::http::{self, Reply};
+use xtask::http::Reply;
+use xtask::services::order_fault;
 
 use crate::scenarios;
-use crate::search_client::{Store, array, get, problem, search};
+use crate::search_client::{Random, Store, array, get, problem, search};
 use crate::stage::{Part, SOON, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
@@ -18,7 +19,6 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
 
 /// A search of at most 2 s (`--search-timeout`) and 1 s more for the reply, on a busy machine.
 const REFUSED_WITHIN: Duration = Duration::from_secs(15);
-const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn without_elasticsearch_a_search_is_refused_in_time_and_works_again_by_itself(
     stage: &mut Stage<'_>,
@@ -61,20 +61,11 @@ fn through_a_broken_network_a_search_is_whole_or_refused_in_time_and_heals_by_it
     let api = stage.query_api(&["--elasticsearch-url", &past_it, "--search-timeout", "2s"])?;
     let store = Store::open(stage)?;
     // A reply of a hundred kilobytes that compress badly, so that a connection can break in the middle of it.
-    let mut noise = 1_u64;
-    let mut message = || -> String {
-        let words = std::iter::repeat_with(|| {
-            noise = noise
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            format!("{noise:016x}")
-        });
-        words.take(60).collect()
-    };
+    let mut random = Random(1);
     let events: Vec<(String, String)> = (0..100)
         .map(|n| {
             let timestamp = format!("2026-01-31T08:{:02}:{:02}Z", n / 60, n % 60);
-            let event = json!({"timestamp": timestamp, "message": message()});
+            let event = json!({"timestamp": timestamp, "message": random.text(1_000)});
             (format!("e{n}"), event.to_string())
         })
         .collect();
@@ -84,12 +75,7 @@ fn through_a_broken_network_a_search_is_whole_or_refused_in_time_and_heals_by_it
     let whole = array(&newest_first);
     ensure!(get(&api, "/logs")? == whole);
 
-    let order = |method, fault: &str| -> Result<()> {
-        let url = format!("{}/routes/elasticsearch/fault", proxy.url());
-        let reply = http::request(method, &url, &[], fault.as_bytes(), CONTROL_TIMEOUT)?;
-        ensure!(reply.status == 200, "{fault}: {}", reply.text());
-        Ok(())
-    };
+    let order = |method, faults| order_fault(&proxy.url(), method, "elasticsearch", faults);
     order("PUT", r#"{"delay":{"ms":200}}"#)?;
     ensure!(get(&api, "/logs")? == whole);
     for (fault, code) in [
