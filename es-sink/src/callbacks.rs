@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance}
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, log_error};
 use crate::positions::named;
 use crate::status::{LogEnd, StatusBoard};
 
@@ -102,6 +102,14 @@ impl ConsumerContext for Link {
                 let all = consumer.assignment().map(|list| named(&list));
                 engine.lose(all.unwrap_or_default());
             }
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            // A partition that left while it was paused comes back paused: librdkafka takes back
+            // only the pauses of its own. To the machine, newcomers come unpaused.
+            log_error("resuming", consumer.resume(list));
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     while_the_disk_of_a_day_is_full_the_others_flow_and_the_hold_is_seen_within_5_s_and_heals_within_10,
     a_cluster_that_is_read_only_is_seen_within_5_s_and_heals_within_10,
     a_day_that_is_read_only_until_memory_is_full_stops_reading_is_seen_and_heals_within_10_s,
+    a_partition_that_left_while_reading_paused_is_read_again_when_it_is_back,
 ];
 
 /// From the first refusal until people and alerts see it.
@@ -108,13 +109,7 @@ fn a_day_that_is_read_only_until_memory_is_full_stops_reading_is_seen_and_heals_
     let blocked_at = Instant::now();
     block.set(stage)?;
     seen(stage, &sink, blocked_at)?;
-    stage.wait_for("the pause for want of memory", SOON * 2, || {
-        match sink.metric("es_sink_paused", "") {
-            Ok(1.0) => Ok(()),
-            Ok(_) => Err("it reads".to_owned()),
-            Err(error) => Err(format!("{error:#}")),
-        }
-    })?;
+    pauses(stage, &sink)?;
     eprintln!("    reading paused after {:.1?}", blocked_at.elapsed());
     let lag = || sink.metric("es_sink_consumer_lag_records", "");
     let at_pause = lag()?;
@@ -129,6 +124,50 @@ fn a_day_that_is_read_only_until_memory_is_full_stops_reading_is_seen_and_heals_
     healed(stage, &sink, &block)?;
     load.finish(stage)?.verify(stage)?;
     nothing_was_dead_lettered(&sink)
+}
+
+fn a_partition_that_left_while_reading_paused_is_read_again_when_it_is_back(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
+    let gateway = stage.gateway(&[])?;
+    let staying = stage.sink(&[])?;
+    let load = two_days(stage, &gateway, "8000", "300000")?;
+    stage.wait_for("the flow", SOON, || stage.has_at_least(4_000))?;
+    // Everything is held, so that nothing is drained before partitions leave.
+    let block = Block::of_cluster();
+    block.set(stage)?;
+    pauses(stage, &staying)?;
+    // Not ready while it holds what the block refuses.
+    let mut passing = stage.service("es-sink", stage.wiring.sink_flags(), &[])?;
+    passing.launch()?;
+    owns(stage, &staying, 3.0)?;
+    healed(stage, &staying, &block)?;
+    passing.wait_until_ready()?;
+    load.finish(stage)?.verify(stage)?;
+    passing.stop()?;
+    owns(stage, &staying, 6.0)?;
+    // Few, so that no later pause ends with a resumption of all.
+    let few = two_days(stage, &gateway, "2000", "10000")?;
+    few.finish(stage)?.verify(stage)?;
+    nothing_was_dead_lettered(&staying)
+}
+
+fn pauses(stage: &Stage<'_>, sink: &Part) -> Result<()> {
+    shows(stage, sink, "es_sink_paused", 1.0)
+}
+
+/// Waits until the sink has so many partitions of the topic's six.
+fn owns(stage: &Stage<'_>, sink: &Part, partitions: f64) -> Result<()> {
+    shows(stage, sink, "es_sink_assigned_partitions", partitions)
+}
+
+fn shows(stage: &Stage<'_>, sink: &Part, metric: &str, wanted: f64) -> Result<()> {
+    let what = format!("`{metric}` to be {wanted}");
+    stage.wait_for(&what, SOON * 2, || match sink.metric(metric, "") {
+        Ok(shown) if shown == wanted => Ok(()),
+        Ok(shown) => Err(format!("it is {shown}")),
+        Err(error) => Err(format!("{error:#}")),
+    })
 }
 
 fn two_days(stage: &Stage<'_>, gateway: &Part, rate: &str, events: &str) -> Result<Load> {
