@@ -1,0 +1,154 @@
+// Asks the query API: one function a route, each of which can be cancelled.
+//
+// In the flow: `url_state` → **`api`** → `explorer.svelte`. A refusal becomes a `Problem`; whoever cancels gets an `AbortError`.
+
+import type { ContextReply, FacetReply, FieldsReply, HistogramReply, Hit, PipelineReply, Query, SearchReply, Sort, TraceReply } from "./api_types";
+
+const BASE = "/api/v1";
+/** How many bars the histogram asks for. */
+export const BUCKETS = 90;
+export const TRACE_EVENTS_MAX = 1_000;
+
+/** A refusal, as the API describes it (RFC 9457), or the network's failure in the same form. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    readonly title: string,
+    readonly detail: string,
+    /** Where in the query the fault is, from 1, in characters. */
+    readonly column: number | null,
+    /** When it is worth another try. */
+    readonly retry_after_s: number | null,
+  ) {
+    super(detail);
+  }
+}
+
+/** Where the key is that the API wants, if it wants one. */
+export interface Keyring {
+  key(): string | null;
+  /** The API answered 401. */
+  refused(): void;
+}
+
+export class Api {
+  constructor(readonly keyring: Keyring) {}
+
+  search(query: Query, sort: Sort, limit: number, cursor: string | null, signal: AbortSignal): Promise<SearchReply> {
+    const body = cursor === null ? { ...wanted(query), sort, limit } : { ...wanted(query), sort, limit, cursor };
+    return this.#json("/search", signal, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  }
+
+  histogram(query: Query, signal: AbortSignal): Promise<HistogramReply> {
+    return this.#json(`/histogram?${params({ ...wanted(query), buckets: String(BUCKETS) })}`, signal);
+  }
+
+  fields(query: Query, signal: AbortSignal): Promise<FieldsReply> {
+    return this.#json(`/fields?${params({ ...wanted(query) })}`, signal);
+  }
+
+  facet(query: Query, field: string, size: number, prefix: string, signal: AbortSignal): Promise<FacetReply> {
+    return this.#json(`/facets?${params({ field, ...wanted(query), size: String(size), prefix })}`, signal);
+  }
+
+  async event(id: string, signal: AbortSignal): Promise<Hit> {
+    return (await this.#json<{ hit: Hit }>(`/events/${encodeURIComponent(id)}`, signal)).hit;
+  }
+
+  context(id: string, before: number, after: number, signal: AbortSignal): Promise<ContextReply> {
+    return this.#json(`/context?${params({ id, before: String(before), after: String(after) })}`, signal);
+  }
+
+  trace(traceId: string, signal: AbortSignal): Promise<TraceReply> {
+    return this.#json(`/traces/${encodeURIComponent(traceId)}?limit=${TRACE_EVENTS_MAX}`, signal);
+  }
+
+  pipeline(signal: AbortSignal): Promise<PipelineReply> {
+    return this.#json("/pipeline", signal);
+  }
+
+  /** The live tail's stream, after the event that `lastId` names. */
+  tail(q: string, lastId: string, signal: AbortSignal): Promise<Response> {
+    const headers: Record<string, string> = { accept: "text/event-stream" };
+    if (lastId !== "") headers["last-event-id"] = lastId;
+    return this.#fetch(`/tail?${params({ q })}`, signal, { headers });
+  }
+
+  /** The address of an export, for a link. */
+  exportAddress(query: Query, sort: Sort, format: "ndjson" | "csv", fields: readonly string[]): string {
+    const columns = format === "csv" ? fields.join(",") : "";
+    return `${BASE}/export?${params({ format, ...wanted(query), sort, fields: columns })}`;
+  }
+
+  /** An export that needs the key, which a link cannot send. */
+  async download(address: string, signal: AbortSignal): Promise<Blob> {
+    return (await this.#fetch(address.slice(BASE.length), signal, {})).blob();
+  }
+
+  async #json<T>(path: string, signal: AbortSignal, init: RequestInit = {}): Promise<T> {
+    const reply = await this.#fetch(path, signal, init);
+    try {
+      return (await reply.json()) as T;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      throw new Problem(reply.status, "unreadable_reply", "Unreadable reply", "The reply broke off or is no JSON.", null, null);
+    }
+  }
+
+  async #fetch(path: string, signal: AbortSignal, init: RequestInit): Promise<Response> {
+    const headers = new Headers(init.headers);
+    const key = this.keyring.key();
+    if (key !== null) headers.set("authorization", `Bearer ${key}`);
+    let reply: Response;
+    try {
+      reply = await fetch(BASE + path, { ...init, headers, signal, credentials: "same-origin" });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      throw new Problem(0, "unreachable", "No reply", "The query API cannot be reached. Is it running, and are you online?", null, null);
+    }
+    if (reply.ok) return reply;
+    if (reply.status === 401) this.keyring.refused();
+    throw await problemOf(reply);
+  }
+}
+
+function wanted(query: Query): { q: string; from: string; to: string } {
+  return { q: query.q, from: query.from, to: query.to };
+}
+
+/** Leaves out what is empty. */
+function params(values: Record<string, string>): string {
+  return new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "")).toString();
+}
+
+async function problemOf(reply: Response): Promise<Problem> {
+  const body: unknown = await reply.json().catch(() => null);
+  const at = (name: string): unknown => (typeof body === "object" && body !== null ? (body as Record<string, unknown>)[name] : undefined);
+  const text = (name: string, otherwise: string): string => {
+    const value = at(name);
+    return typeof value === "string" && value !== "" ? value : otherwise;
+  };
+  const column = at("column");
+  const seconds = Number(reply.headers.get("retry-after") ?? "");
+  return new Problem(
+    reply.status,
+    text("code", `http_${reply.status}`),
+    text("title", reply.statusText || "The request was refused"),
+    text("detail", `The query API answered ${reply.status}.`),
+    typeof column === "number" ? column : null,
+    reply.headers.has("retry-after") && Number.isFinite(seconds) ? Math.max(1, Math.ceil(seconds)) : null,
+  );
+}
+
+/** What went wrong, or null if it was only cancelled. */
+export function asProblem(error: unknown): Problem | null {
+  if (error instanceof Problem) return error;
+  if (error instanceof DOMException && error.name === "AbortError") return null;
+  const detail = error instanceof Error ? error.message : String(error);
+  return new Problem(0, "page_error", "The page failed", detail, null, null);
+}

@@ -1,0 +1,118 @@
+// Holds what is no part of the address: theme, open dialog, key, what was just said; and hands itself to every component.
+//
+// In the flow: `storage` → **`page.svelte`** → `components`.
+
+import { getContext, setContext } from "svelte";
+import { Explorer } from "./explorer.svelte";
+import { Pipeline } from "./pipeline.svelte";
+import { readApiKey, readSingleKeys, readTheme, writeApiKey, writeSingleKeys, writeTheme, type Theme } from "./storage";
+import { Tail } from "./tail.svelte";
+
+const SAID_MS = 4_000;
+/** Below this width rows take two lines and the fields lie over the list. */
+export const NARROW_QUERY = "(max-width: 760px)";
+
+export type Dialog = "keys" | "api-key" | null;
+export type Menu = "time" | "columns" | "export" | "saved" | null;
+
+export class Page {
+  theme = $state<Theme>(readTheme());
+  singleKeys = $state(readSingleKeys());
+  dialog = $state<Dialog>(null);
+  /** Which of the small menus is open; one at a time. */
+  menu = $state<Menu>(null);
+  /** Whether the fields are shown; on a narrow page they lie over the list. */
+  facets = $state(!matchMedia(NARROW_QUERY).matches);
+  narrow = $state(matchMedia(NARROW_QUERY).matches);
+  /** What a screen reader is told, and what is shown for a moment. */
+  said = $state("");
+  keyRefused = $state(false);
+  hasKey = $state(readApiKey() !== null);
+
+  readonly explorer: Explorer;
+  readonly tail: Tail;
+  readonly pipeline: Pipeline;
+  #silence: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    this.explorer = new Explorer({
+      key: readApiKey,
+      refused: () => {
+        this.keyRefused = this.hasKey;
+        this.dialog = "api-key";
+      },
+    });
+    this.tail = new Tail(this.explorer.api);
+    this.pipeline = new Pipeline(this.explorer.api);
+    matchMedia(NARROW_QUERY).addEventListener("change", ({ matches }) => {
+      this.narrow = matches;
+      this.facets = !matches;
+    });
+    this.#applyTheme();
+  }
+
+  setTheme(theme: Theme): void {
+    this.theme = theme;
+    writeTheme(theme);
+    this.#applyTheme();
+    this.say(theme === "auto" ? "Colours as the system" : theme === "dark" ? "Dark" : "Light");
+  }
+
+  nextTheme(): void {
+    this.setTheme(this.theme === "auto" ? "dark" : this.theme === "dark" ? "light" : "auto");
+  }
+
+  #applyTheme(): void {
+    if (this.theme === "auto") document.documentElement.removeAttribute("data-theme");
+    else document.documentElement.dataset["theme"] = this.theme;
+  }
+
+  setSingleKeys(on: boolean): void {
+    this.singleKeys = on;
+    writeSingleKeys(on);
+  }
+
+  setKey(key: string | null): void {
+    writeApiKey(key);
+    this.hasKey = key !== null;
+    this.keyRefused = false;
+    this.dialog = null;
+    this.explorer.refresh();
+    void this.pipeline.ask(new AbortController().signal);
+    if (this.explorer.view.page === "tail") this.tail.start(this.explorer.view.q);
+  }
+
+  say(text: string): void {
+    clearTimeout(this.#silence);
+    this.said = text;
+    this.#silence = setTimeout(() => (this.said = ""), SAID_MS);
+  }
+
+  async copy(text: string, what: string): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(text);
+      this.say(`${what} copied`);
+    } catch {
+      // Without a secure context there is no clipboard; the old way still works where a page was clicked.
+      const area = document.createElement("textarea");
+      area.value = text;
+      area.setAttribute("readonly", "");
+      area.className = "off-screen";
+      (document.querySelector("dialog[open]") ?? document.body).append(area);
+      area.select();
+      const copied = document.execCommand("copy");
+      area.remove();
+      this.say(copied ? `${what} copied` : "The browser does not allow copying");
+    }
+  }
+}
+
+const PAGE = Symbol("page");
+
+export function providePage(page: Page): Page {
+  return setContext(PAGE, page);
+}
+
+export function usePage(): Page {
+  return getContext<Page>(PAGE);
+}
