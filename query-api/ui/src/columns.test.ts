@@ -16,5 +16,5 @@ test("columns move by one and stay within", () => {
 test("one column takes what is left, also without a message", () => {
   expect(gridOf(["resourceId", "message"])).toEqual({ template: "2.6ch 21ch 20ch minmax(30ch, 1fr)", least_ch: 73.6 });
   expect(gridOf(["a"]).template).toBe("2.6ch 21ch minmax(20ch, 1fr)");
-  expect(gridOf([]).template).toBe("2.6ch 21ch");
+  expect(gridOf([]).template).toBe("2.6ch minmax(21ch, 1fr)");
 });

@@ -1,0 +1,35 @@
+// Drives the page in Chromium against a running stack: LOGFLOW_UI_URL (the query API) and LOGFLOW_INGEST_URL (the gateway).
+
+import { defineConfig } from "@playwright/test";
+
+export const UI_URL = process.env["LOGFLOW_UI_URL"] ?? "http://127.0.0.1:5000";
+export const INGEST_URL = process.env["LOGFLOW_INGEST_URL"] ?? "http://127.0.0.1:3000";
+
+const screenshots = process.env["LOGFLOW_UI_SCREENSHOTS"];
+
+export default defineConfig({
+  testDir: "tests",
+  // Pictures are made on request, not checked.
+  testMatch: screenshots ? "pictures.ts" : "*.spec.ts",
+  globalSetup: "./tests/seed.ts",
+  workers: 1,
+  forbidOnly: true,
+  retries: 0,
+  timeout: 120_000,
+  expect: { timeout: 20_000 },
+  reporter: [["list"]],
+  use: {
+    baseURL: UI_URL,
+    browserName: "chromium",
+    viewport: { width: 1440, height: 900 },
+    timezoneId: "Europe/Berlin",
+    locale: "en-GB",
+    permissions: ["clipboard-read", "clipboard-write"],
+    acceptDownloads: true,
+    trace: "retain-on-failure",
+    launchOptions: {
+      executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+      args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    },
+  },
+});
