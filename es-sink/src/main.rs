@@ -144,11 +144,14 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
 
 async fn serve(listener: tokio::net::TcpListener, board: Arc<StatusBoard>, metrics: Arc<Metrics>) {
     let status = Arc::clone(&board);
-    let router = service::operations::router(metrics.registry.clone(), move || board.reasons())
-        .route(
-            "/status",
-            get(move || std::future::ready(Json(status.json()))),
-        );
+    let registry = metrics.registry.clone();
+    let router = service::operations::router(registry, move || board.reasons()).route(
+        "/status",
+        get(move || {
+            let newest = metrics.newest_indexed_seconds();
+            std::future::ready(Json(status.json(newest)))
+        }),
+    );
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "status, metrics and probes are gone");
     }

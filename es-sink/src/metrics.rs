@@ -29,6 +29,7 @@ pub struct Metrics {
     pub bulk_seconds: Histogram,
     /// From a record's Kafka timestamp to its document's acknowledgement.
     pub freshness_seconds: Histogram,
+    newest_indexed: IntGauge,
     records: IntCounter,
     record_bytes: IntCounter,
     records_ignored: IntCounter,
@@ -72,6 +73,10 @@ impl Metrics {
                 "freshness_seconds",
                 "Time from the receipt of an event to its acknowledgement by Elasticsearch",
                 &FRESHNESS_BUCKETS,
+            ),
+            newest_indexed: metrics.gauge(
+                "newest_indexed_timestamp_seconds",
+                "Receipt of the newest event that Elasticsearch has acknowledged, since the Unix epoch",
             ),
             records: metrics.counter("records_total", "Records taken from Kafka"),
             record_bytes: metrics.counter(
@@ -171,6 +176,11 @@ impl Metrics {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |now| now.as_millis());
         let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        let newest_ms = indexed.iter().map(|(timestamp_ms, _)| *timestamp_ms).max();
+        let newest = newest_ms.unwrap_or(0) / 1_000;
+        if newest > self.newest_indexed.get() {
+            self.newest_indexed.set(newest);
+        }
         let local = self.freshness_seconds.local();
         for (timestamp_ms, count) in indexed {
             let age = Duration::from_millis(
@@ -180,6 +190,12 @@ impl Metrics {
                 local.observe(age.as_secs_f64());
             }
         }
+    }
+
+    /// Receipt of the newest event that Elasticsearch has acknowledged since the start, in seconds since the epoch.
+    #[must_use]
+    pub fn newest_indexed_seconds(&self) -> Option<i64> {
+        Some(self.newest_indexed.get()).filter(|seconds| *seconds > 0)
     }
 
     /// Brings the metrics up to a moment of the machine.

@@ -151,9 +151,9 @@ impl StatusBoard {
         reasons
     }
 
-    /// `/status`.
+    /// `/status`; `newest_indexed` is when the newest event was received that is indexed, in seconds since the epoch.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub fn json(&self, newest_indexed: Option<i64>) -> Value {
         let now = self.started.elapsed();
         let ago = |at: Duration| now.saturating_sub(at).as_secs();
         let state = self.state();
@@ -186,6 +186,7 @@ impl StatusBoard {
             .collect();
         json!({
             "waiting_for": state.waiting_for,
+            "newest_indexed": newest_indexed,
             "draining": state.draining,
             "partitions": partitions,
             "bulks": {

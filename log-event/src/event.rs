@@ -31,7 +31,7 @@ const STRING_FIELDS: [&str; 7] = [
 ];
 
 /// Names that Elasticsearch keeps for itself at the top of a document.
-const RESERVED_FIELDS: [&str; 12] = [
+pub const RESERVED_FIELDS: [&str; 12] = [
     "_id",
     "_index",
     "_source",

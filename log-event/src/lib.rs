@@ -7,6 +7,7 @@
 //! 4. [`record`]: the headers under which Kafka keeps it.
 //! 5. [`offset`]: where Kafka keeps it, and where a consumer goes on.
 //! 6. [`document`]: the id and the index under which Elasticsearch keeps it.
+//! 7. [`dead_letter`]: how one is marked that Elasticsearch can never keep.
 //!
 //! Everything here is pure: no clock, no randomness, no network, no files.
 
@@ -16,3 +17,4 @@ pub mod event_id;
 pub mod record;
 pub mod offset;
 pub mod document;
+pub mod dead_letter;

@@ -11,6 +11,9 @@ use std::time::Duration;
 use service::elasticsearch::NodeUrl;
 use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
 use service::units::{ByteSize, Span};
+use url::Url;
+
+use crate::kafka::KafkaSettings;
 
 /// The longest time that Elasticsearch is asked to hold a cursor for between two pages.
 const CURSOR_KEEP_ALIVE_MAX: Duration = Duration::from_secs(3600);
@@ -63,6 +66,50 @@ const PROGRAM: Program = Program {
             "How long a cursor stays open after its last use; at most 1h",
         ),
         Setting::new(
+            "max-concurrent-exports",
+            "N",
+            "4",
+            "How many exports may run at once",
+        ),
+        Setting::new(
+            "max-export-events",
+            "N",
+            "1000000",
+            "How many events an export may have; one that ends there says so",
+        ),
+        Setting::optional(
+            "kafka-brokers",
+            "HOST:PORT",
+            "Where Kafka is, for the live tail and the state of the topics; without it there is neither",
+        )
+        .many(Arity::List),
+        Setting::new(
+            "topic",
+            "TOPIC",
+            "logs",
+            "The topic that the live tail follows",
+        ),
+        Setting::new(
+            "dead-letter-topic",
+            "TOPIC",
+            "logs.dead-letter",
+            "Where es-sink puts what can never be indexed",
+        ),
+        Setting::optional(
+            "sink-url",
+            "URL",
+            "Where an es-sink tells its status, http://HOST:9102; give all of them",
+        )
+        .many(Arity::List),
+        Setting::optional("kafka-property", "KEY=VALUE", "A property for librdkafka")
+            .many(Arity::Lines),
+        Setting::new(
+            "max-tails",
+            "N",
+            "20",
+            "How many live tails may run at once; each reads the topic by itself and holds up to 10 MB",
+        ),
+        Setting::new(
             "max-body-bytes",
             "SIZE",
             "1MiB",
@@ -90,6 +137,16 @@ pub struct Config {
     pub open_cursors_max: usize,
     /// How long a cursor lives after its last use.
     pub cursor_keep_alive: Duration,
+    /// How many exports may run at once, at least 1.
+    pub concurrent_exports_max: u32,
+    /// How many events an export may have, at least 1.
+    pub export_events_max: u64,
+    /// What the live tail and the look at the pipeline read.
+    pub kafka: KafkaSettings,
+    /// How many live tails may run at once, at least 1.
+    pub concurrent_tails_max: u32,
+    /// Where the sinks tell their status.
+    pub sinks: Vec<Url>,
     /// The largest request body.
     pub body_bytes_max: usize,
 }
@@ -115,6 +172,16 @@ impl Config {
             concurrent_searches_max: settings.value("max-concurrent-searches"),
             open_cursors_max: settings.value("max-open-cursors"),
             cursor_keep_alive: settings.value::<Span>("cursor-keep-alive").0,
+            concurrent_exports_max: settings.value("max-concurrent-exports"),
+            export_events_max: settings.value("max-export-events"),
+            kafka: KafkaSettings {
+                brokers: settings.list("kafka-brokers"),
+                topic: settings.value("topic"),
+                dead_letter_topic: settings.value("dead-letter-topic"),
+                properties: settings.list("kafka-property"),
+            },
+            concurrent_tails_max: settings.value("max-tails"),
+            sinks: settings.list("sink-url"),
             body_bytes_max: settings.value::<ByteSize>("max-body-bytes").bytes(),
         };
         if config.elasticsearch.is_empty() {
@@ -131,6 +198,18 @@ impl Config {
         }
         if !(1..=10_000).contains(&config.open_cursors_max) {
             settings.reject("max-open-cursors", "must be 1 to 10000");
+        }
+        if !(1..=1_000).contains(&config.concurrent_exports_max) {
+            settings.reject("max-concurrent-exports", "must be 1 to 1000");
+        }
+        if config.sinks.iter().any(Url::cannot_be_a_base) {
+            settings.reject("sink-url", "is written http://HOST:PORT");
+        }
+        if !(1..=1_000).contains(&config.concurrent_tails_max) {
+            settings.reject("max-tails", "must be 1 to 1000");
+        }
+        if config.export_events_max == 0 {
+            settings.reject("max-export-events", "must be at least 1");
         }
         let keep_alive = Duration::from_secs(1)..=CURSOR_KEEP_ALIVE_MAX;
         if !keep_alive.contains(&config.cursor_keep_alive) {

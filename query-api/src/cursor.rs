@@ -11,9 +11,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::search_request::{SearchRequest, Sort};
+use crate::selection::Selection;
 
 /// The first byte of every cursor: its layout.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HASH_BYTES: usize = 16;
 /// With a page of 1,000 still within the 10,000 hits that a search may ask for.
 const SKIP_MAX: u32 = 8_000;
@@ -62,7 +63,7 @@ pub enum CursorError {
     OtherVersion,
     /// Made for another query.
     #[error(
-        "the cursor belongs to another query; send the same filters, time range and sort, or start again without it"
+        "the cursor belongs to another query; send the same query, filters, time range and sort, or start again without it; a relative date (`now-15m`) moves, so send `from` and `to` of the first page's reply"
     )]
     OtherQuery,
 }
@@ -137,27 +138,13 @@ fn read_resume(bytes: &[u8]) -> Option<Resume> {
 /// Everything that decides which hits there are and in which order; the limit does not.
 fn query_hash(request: &SearchRequest) -> [u8; HASH_BYTES] {
     let SearchRequest {
-        filters,
-        range,
+        selection: Selection { query, range },
         sort,
         limit: _,
     } = request;
     let mut hash = Sha256::new();
-    for filter in [
-        &filters.level,
-        &filters.resource_id,
-        &filters.message,
-        &filters.trace_id,
-        &filters.span_id,
-        &filters.commit,
-        &filters.parent_resource_id,
-    ] {
-        let text = filter.as_deref();
-        hash.update([u8::from(text.is_some())]);
-        let text = text.unwrap_or_default();
-        hash.update((text.len() as u64).to_be_bytes());
-        hash.update(text);
-    }
+    // A tree and its text for debugging tell the same trees apart.
+    hash.update(format!("{query:?}"));
     for end in [range.start, range.end] {
         hash.update(end.map_or(-1, |moment| moment.nanos()).to_be_bytes());
     }
@@ -185,28 +172,27 @@ fn cut(hash: Sha256) -> [u8; HASH_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search_request::{Filters, TimeRange};
+    use crate::query::field::Field;
+    use crate::query::tree::Query;
+    use crate::selection::TimeRange;
     use log_event::timestamp::Timestamp;
     use proptest::prelude::*;
 
     fn requests() -> impl Strategy<Value = SearchRequest> {
-        let text = || proptest::option::of("[a-z]{1,3}");
-        let filters = (text(), text(), text(), text(), text(), text(), text());
+        let field = prop::sample::select(vec!["level", "commit", "metadata.a"]);
+        let equals = (field, "[a-c,)]{1,3}")
+            .prop_map(|(path, value)| Query::Equals(Field::new(path), value));
+        let words = "[a-c]{1,3}".prop_map(Query::Words);
+        let query = prop::collection::vec(prop_oneof![equals, words], 0..3).prop_map(Query::all_of);
         let moment = || proptest::option::of((0..9i64).prop_map(Timestamp::from_nanos));
-        (filters, moment(), moment(), any::<bool>(), 1..9u32).prop_map(
-            |(filters, start, end, newest, limit)| SearchRequest {
-                filters: Filters {
-                    level: filters.0,
-                    resource_id: filters.1,
-                    message: filters.2,
-                    trace_id: filters.3,
-                    span_id: filters.4,
-                    commit: filters.5,
-                    parent_resource_id: filters.6,
-                },
-                range: TimeRange {
-                    start: start.flatten(),
-                    end: end.flatten(),
+        (query, moment(), moment(), any::<bool>(), 1..9u32).prop_map(
+            |(query, start, end, newest, limit)| SearchRequest {
+                selection: Selection {
+                    query,
+                    range: TimeRange {
+                        start: start.flatten(),
+                        end: end.flatten(),
+                    },
                 },
                 sort: if newest { Sort::Newest } else { Sort::Oldest },
                 limit,

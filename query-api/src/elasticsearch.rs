@@ -128,6 +128,16 @@ impl Elasticsearch {
         self.exchange(Operation::Search, request, deadline).await
     }
 
+    /// Asks how the indices keep their fields.
+    ///
+    /// # Errors
+    /// As [`Elasticsearch::search`].
+    pub async fn field_capabilities(&self, deadline: Instant) -> Result<Bytes, SearchError> {
+        let path = es_query::field_capabilities_path(&self.index);
+        let request = Request::bare(Method::Get, &path, until(deadline));
+        self.exchange(Operation::Fields, request, deadline).await
+    }
+
     /// Opens a point in time and returns its id.
     ///
     /// # Errors

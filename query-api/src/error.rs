@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::elasticsearch::SearchError;
-use crate::search_request::RequestError;
+use crate::parameters::RequestError;
 
 /// What went wrong, for programs. The texts are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -21,6 +21,8 @@ pub enum Code {
     DuplicateParameter,
     /// A parameter whose value cannot be used.
     InvalidParameter,
+    /// A query that cannot be read; `column` says where.
+    InvalidQuery,
     /// The range ends before it starts.
     InvalidTimeRange,
     /// The range is longer than `--max-time-range`.
@@ -51,16 +53,21 @@ pub enum Code {
     ElasticsearchRefused,
     /// Elasticsearch's reply cannot be read.
     ElasticsearchReplyUnreadable,
+    /// Kafka does not answer.
+    KafkaUnavailable,
+    /// This service was started without what the request needs.
+    NotConfigured,
     /// A fault of this service.
     Internal,
 }
 
 impl Code {
     /// All of them, for the metrics and the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::UnknownParameter,
         Self::DuplicateParameter,
         Self::InvalidParameter,
+        Self::InvalidQuery,
         Self::InvalidTimeRange,
         Self::TimeRangeTooLong,
         Self::InvalidJson,
@@ -76,6 +83,8 @@ impl Code {
         Self::ElasticsearchOverloaded,
         Self::ElasticsearchRefused,
         Self::ElasticsearchReplyUnreadable,
+        Self::KafkaUnavailable,
+        Self::NotConfigured,
         Self::Internal,
     ];
 
@@ -86,6 +95,7 @@ impl Code {
             Self::UnknownParameter => "unknown_parameter",
             Self::DuplicateParameter => "duplicate_parameter",
             Self::InvalidParameter => "invalid_parameter",
+            Self::InvalidQuery => "invalid_query",
             Self::InvalidTimeRange => "invalid_time_range",
             Self::TimeRangeTooLong => "time_range_too_long",
             Self::InvalidJson => "invalid_json",
@@ -101,6 +111,8 @@ impl Code {
             Self::ElasticsearchOverloaded => "elasticsearch_overloaded",
             Self::ElasticsearchRefused => "elasticsearch_refused",
             Self::ElasticsearchReplyUnreadable => "elasticsearch_reply_unreadable",
+            Self::KafkaUnavailable => "kafka_unavailable",
+            Self::NotConfigured => "not_configured",
             Self::Internal => "internal",
         }
     }
@@ -112,6 +124,7 @@ impl Code {
             Self::UnknownParameter
             | Self::DuplicateParameter
             | Self::InvalidParameter
+            | Self::InvalidQuery
             | Self::InvalidTimeRange
             | Self::TimeRangeTooLong
             | Self::InvalidJson
@@ -124,12 +137,20 @@ impl Code {
             Self::Overloaded
             | Self::ElasticsearchUnreachable
             | Self::ElasticsearchTimedOut
-            | Self::ElasticsearchOverloaded => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ElasticsearchOverloaded
+            | Self::KafkaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotConfigured => StatusCode::NOT_IMPLEMENTED,
             Self::ElasticsearchRefused | Self::ElasticsearchReplyUnreadable => {
                 StatusCode::BAD_GATEWAY
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Whether the same request may succeed later, by itself.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        self.retry_after_seconds().is_some()
     }
 
     /// Whole seconds after which the same request may succeed.
@@ -138,10 +159,12 @@ impl Code {
             Self::Overloaded => Some(1),
             Self::ElasticsearchUnreachable
             | Self::ElasticsearchTimedOut
-            | Self::ElasticsearchOverloaded => Some(2),
+            | Self::ElasticsearchOverloaded
+            | Self::KafkaUnavailable => Some(2),
             Self::UnknownParameter
             | Self::DuplicateParameter
             | Self::InvalidParameter
+            | Self::InvalidQuery
             | Self::InvalidTimeRange
             | Self::TimeRangeTooLong
             | Self::InvalidJson
@@ -153,6 +176,7 @@ impl Code {
             | Self::BodyIncomplete
             | Self::ElasticsearchRefused
             | Self::ElasticsearchReplyUnreadable
+            | Self::NotConfigured
             | Self::Internal => None,
         }
     }
@@ -167,6 +191,8 @@ pub struct Problem {
     pub detail: String,
     /// The offending parameter, where it is one.
     pub parameter: Option<String>,
+    /// Where in a query the offender stands, in characters from 1.
+    pub column: Option<usize>,
 }
 
 /// The body of a problem, `application/problem+json` (RFC 9457).
@@ -186,6 +212,9 @@ pub(crate) struct Body<'a> {
     /// The offending parameter, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
+    /// Where in a query the offender stands, in characters from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
 }
 
 impl Problem {
@@ -195,6 +224,7 @@ impl Problem {
             code,
             detail: detail.into(),
             parameter: None,
+            column: None,
         }
     }
 }
@@ -205,6 +235,7 @@ impl From<RequestError> for Problem {
             code: error.code(),
             detail: error.to_string(),
             parameter: error.parameter().map(str::to_owned),
+            column: error.column(),
         }
     }
 }
@@ -251,6 +282,7 @@ impl IntoResponse for Problem {
             code: self.code,
             detail: &self.detail,
             parameter: self.parameter.as_deref(),
+            column: self.column,
         };
         let text = serde_json::to_string(&body).expect("texts and numbers are JSON");
         let mut response = (

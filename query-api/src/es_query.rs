@@ -3,19 +3,10 @@
 //! In the flow: `open_cursors` → **`es_query`** → `elasticsearch`. Upholds QA-1:
 //! every search has a size, a `timeout` and a bound for counting hits.
 //!
-//! A part of a message is found by `message.raw`, a lower-cased keyword that is
-//! kept in columns and not indexed: exact, but read event by event (1.4 s for a
-//! million of them on two cores). So wherever the part holds a run of ASCII letters and digits,
-//! the words of `message` are asked first: the tokenizer never splits such a
-//! run, so some word of the message must contain it (0.1 s for the distinct
-//! words of a million messages). Where the part is nothing but such a run, the
-//! words alone decide.
-//!
 //! OpenSearch 2.19 differs in four things, each decided where it is spelled: a
 //! point in time is opened and closed elsewhere and has no `_shard_doc`, so the
 //! tie-break is `_seq_no`, which is unique in a shard only (`cursor` skips what
-//! it leaves equal); a wildcard on `message.raw` must not ask to ignore case;
-//! what is too long for `message.raw` is known by its absence; and the oldest
+//! it leaves equal); what is too long for `message.raw` is known by its absence; and the oldest
 //! events come first only if an event without a timestamp is placed by a number.
 
 use std::time::Duration;
@@ -26,7 +17,10 @@ use service::search_engine::SearchEngine;
 
 use crate::config::IndexExpression;
 use crate::cursor::Resume;
-use crate::search_request::{Filters, SearchRequest, Sort, TimeRange};
+use crate::query::filter::{during, filter};
+use crate::query::tree::Query;
+use crate::search_request::{SearchRequest, Sort};
+use crate::selection::Selection;
 
 /// Hits are counted exactly up to here; beyond it only "at least" is known.
 pub const TOTAL_HITS_COUNTED_MAX: u32 = 10_000;
@@ -40,6 +34,12 @@ const ABSENT_IS_EMPTY: &str = "ignore_unavailable=true&allow_no_indices=true";
 #[must_use]
 pub fn search_path(index: &IndexExpression) -> String {
     format!("/{}/_search?{ABSENT_IS_EMPTY}", index.as_str())
+}
+
+/// Where it is asked how the indices keep their fields.
+#[must_use]
+pub fn field_capabilities_path(index: &IndexExpression) -> String {
+    format!("/{}/_field_caps?fields=*&{ABSENT_IS_EMPTY}", index.as_str())
 }
 
 /// Where a point in time is opened. One without all shards would leave out hits silently.
@@ -73,7 +73,7 @@ pub fn close_point_in_time_path(engine: SearchEngine) -> &'static str {
 #[must_use]
 pub fn search(engine: SearchEngine, request: &SearchRequest, timeout: Duration) -> Bytes {
     body(&json!({
-        "query": query(engine, request),
+        "query": query(engine, &request.selection),
         "size": request.limit,
         "sort": [by_time(engine, request.sort)],
         "timeout": millis(timeout),
@@ -94,7 +94,7 @@ pub fn search_point_in_time(
 ) -> Bytes {
     let mut search = json!({
         "pit": { "id": point_in_time, "keep_alive": millis(keep_alive) },
-        "query": query(engine, request),
+        "query": query(engine, &request.selection),
         "size": request.limit + resume.skip + 1,
         "sort": by_time_and_tie_break(engine, request.sort),
         "timeout": millis(timeout),
@@ -106,6 +106,44 @@ pub fn search_point_in_time(
     body(&search)
 }
 
+/// What bounds a search that is not for a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounded {
+    /// How long Elasticsearch may search.
+    pub timeout: Duration,
+}
+
+impl Bounded {
+    /// A search for no hits but for what is told of all that are selected.
+    #[must_use]
+    pub fn aggregations(
+        self,
+        engine: SearchEngine,
+        selection: &Selection,
+        aggregations: &Value,
+    ) -> Bytes {
+        body(&json!({
+            "aggs": aggregations,
+            "query": query(engine, selection),
+            "size": 0,
+            "timeout": millis(self.timeout),
+            "track_total_hits": true,
+        }))
+    }
+
+    /// A search for the first hits in an order by time, the total counted as in a page.
+    #[must_use]
+    pub fn hits(self, engine: SearchEngine, selection: &Selection, sort: Sort, size: u32) -> Bytes {
+        body(&json!({
+            "query": query(engine, selection),
+            "size": size,
+            "sort": [by_time(engine, sort)],
+            "timeout": millis(self.timeout),
+            "track_total_hits": TOTAL_HITS_COUNTED_MAX,
+        }))
+    }
+}
+
 /// The body that opens a point in time: it leaves out the indices that cannot
 /// hold a hit, because each shard costs memory there and length in the cursor.
 /// OpenSearch has no such filter.
@@ -113,7 +151,7 @@ pub fn search_point_in_time(
 pub fn open_point_in_time(engine: SearchEngine, request: &SearchRequest) -> Option<Bytes> {
     match engine {
         SearchEngine::Elasticsearch => {
-            let range = range(request.range)?;
+            let range = during(request.selection.range)?;
             Some(body(&json!({ "index_filter": range })))
         }
         SearchEngine::OpenSearch => None,
@@ -182,32 +220,14 @@ fn order(sort: Sort) -> &'static str {
     }
 }
 
-fn query(engine: SearchEngine, request: &SearchRequest) -> Value {
-    let Filters {
-        level,
-        resource_id,
-        message,
-        trace_id,
-        span_id,
-        commit,
-        parent_resource_id,
-    } = &request.filters;
-    let equal = [
-        ("level", level),
-        ("resourceId", resource_id),
-        ("traceId", trace_id),
-        ("spanId", span_id),
-        ("commit", commit),
-        ("metadata.parentResourceId", parent_resource_id),
-    ];
-    let mut filters: Vec<Value> = equal
-        .into_iter()
-        .filter_map(|(field, value)| Some(json!({ "term": { field: value.as_deref()? } })))
-        .collect();
-    filters.extend(range(request.range));
-    if let Some(part) = message {
-        filters.extend(message_contains(engine, part));
-    }
+/// The selection as a query without scores.
+fn query(engine: SearchEngine, selection: &Selection) -> Value {
+    let mut filters: Vec<Value> = match &selection.query {
+        Query::All => Vec::new(),
+        Query::And(parts) => parts.iter().map(|part| filter(engine, part)).collect(),
+        part => vec![filter(engine, part)],
+    };
+    filters.extend(during(selection.range));
     if filters.is_empty() {
         json!({ "match_all": {} })
     } else {
@@ -215,75 +235,5 @@ fn query(engine: SearchEngine, request: &SearchRequest) -> Value {
     }
 }
 
-fn range(range: TimeRange) -> Option<Value> {
-    let mut bounds = serde_json::Map::new();
-    if let Some(start) = range.start {
-        bounds.insert("gte".to_owned(), start.to_rfc3339().into());
-    }
-    if let Some(end) = range.end {
-        bounds.insert("lte".to_owned(), end.to_rfc3339().into());
-    }
-    (!bounds.is_empty()).then(|| json!({ "range": { "timestamp": bounds } }))
-}
-
-fn message_contains(engine: SearchEngine, part: &str) -> Vec<Value> {
-    let run = longest_run(part);
-    let mut filters = Vec::new();
-    if !run.is_empty() {
-        filters.push(contains("message", run));
-    }
-    if run.len() < part.len() {
-        // A message that is too long for `message.raw` is known by its words alone.
-        let (exactly, not_in_raw) = match engine {
-            SearchEngine::Elasticsearch => (
-                contains("message.raw", part),
-                json!({ "term": { "_ignored": "message.raw" } }),
-            ),
-            SearchEngine::OpenSearch => (
-                contains_lower_cased("message.raw", part),
-                json!({ "bool": { "must_not": [{ "exists": { "field": "message.raw" } }] } }),
-            ),
-        };
-        let too_long = json!({ "bool": { "filter": [
-            not_in_raw,
-            { "match_phrase_prefix": { "message": part } },
-        ]}});
-        filters.push(json!({ "bool": { "should": [exactly, too_long] } }));
-    }
-    filters
-}
-
-/// The longest run of ASCII letters and digits, the first of equals.
-fn longest_run(part: &str) -> &str {
-    let runs = part.split(|c: char| !c.is_ascii_alphanumeric());
-    runs.rev().max_by_key(|run| run.len()).unwrap_or_default()
-}
-
-fn contains(field: &str, part: &str) -> Value {
-    let pattern = format!("*{}*", literally(part));
-    json!({ "wildcard": { field: { "case_insensitive": true, "value": pattern } } })
-}
-
-/// For a field that is lower-cased.
-fn contains_lower_cased(field: &str, part: &str) -> Value {
-    // Letter by letter, as Lucene does it: no letter depends on its neighbours or becomes two.
-    let lower = part.chars().map(|c| c.to_lowercase().next().unwrap_or(c));
-    let pattern = format!("*{}*", literally(&lower.collect::<String>()));
-    json!({ "wildcard": { field: { "value": pattern } } })
-}
-
-/// A text as a pattern that matches nothing but it.
-fn literally(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if matches!(c, '*' | '?' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
-}
-
 #[cfg(test)]
-#[path = "es_query/tests.rs"]
 mod tests;

@@ -27,15 +27,18 @@ pub enum Operation {
     OpenCursor,
     /// Close one.
     CloseCursor,
+    /// How fields are kept.
+    Fields,
     /// The probe for readiness.
     Probe,
 }
 
 impl Operation {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Search,
         Self::OpenCursor,
         Self::CloseCursor,
+        Self::Fields,
         Self::Probe,
     ];
 
@@ -44,6 +47,7 @@ impl Operation {
             Self::Search => "search",
             Self::OpenCursor => "open_cursor",
             Self::CloseCursor => "close_cursor",
+            Self::Fields => "fields",
             Self::Probe => "probe",
         }
     }

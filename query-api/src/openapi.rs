@@ -10,7 +10,12 @@ use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::error::Body;
+use crate::facets::Facets;
+use crate::fields::Fields;
+use crate::histogram::Histogram;
+use crate::pipeline::Pipeline;
 use crate::search_response::Page;
+use crate::surroundings::{Context, EventReply, Trace};
 
 /// The document as JSON.
 ///
@@ -29,7 +34,23 @@ pub fn document() -> String {
         title = "logflow query-api",
         description = "Searches log events. Every refusal is `application/problem+json` with a stable `code`."
     ),
-    paths(logs, search, openapi_json, healthz, readyz, metrics)
+    paths(
+        logs,
+        search,
+        histogram,
+        fields,
+        facets,
+        event,
+        context,
+        trace,
+        export,
+        tail,
+        pipeline,
+        openapi_json,
+        healthz,
+        readyz,
+        metrics
+    )
 )]
 struct Document;
 
@@ -37,6 +58,9 @@ struct Document;
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct LogsParameters {
+    /// What the event must be like, in the query language: `level>=warn "connection refused" -resourceId:test-*`.
+    #[param(example = "level>=warn timeout", required = false, max_length = 4096)]
+    q: Option<String>,
     /// The severity, without regard to case.
     #[param(example = "error", required = false, max_length = 1024)]
     level: Option<String>,
@@ -54,7 +78,8 @@ struct LogsParameters {
     #[param(example = "connect to DB", required = false, max_length = 1024)]
     message: Option<String>,
     /// The first moment: RFC 3339 with an offset, epoch seconds, milliseconds or
-    /// nanoseconds, or a day in UTC (`2023-09-15`), which begins at midnight.
+    /// nanoseconds, a day in UTC (`2023-09-15`), which begins at midnight, or a time
+    /// before now (`now-15m`, with s, m, h, d or w).
     #[param(
         rename = "startDate",
         example = "2023-09-15T00:00:00Z",
@@ -99,11 +124,106 @@ struct LogsParameters {
     limit: Option<u32>,
 }
 
+/// Which events an answer is about. Without any of them, all.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SelectionParameters {
+    /// What the event must be like, in the query language.
+    #[param(example = "level>=warn timeout", required = false, max_length = 4096)]
+    q: Option<String>,
+    /// The first moment, as `startDate` of `GET /logs`.
+    #[param(example = "2023-09-15T08:00:00Z", required = false)]
+    from: Option<String>,
+    /// The last moment, itself included, as `endDate` of `GET /logs`.
+    #[param(example = "2023-09-15", required = false)]
+    to: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistogramParameters {
+    /// At most so many buckets.
+    #[param(minimum = 1, maximum = 120, default = 60, required = false)]
+    buckets: Option<u32>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct FacetsParameters {
+    /// The field: any but `message`, `timestamp` and `metadata` itself.
+    #[param(example = "level", max_length = 1024)]
+    field: String,
+    /// Only values that begin so; of a level in any case.
+    #[param(example = "err", required = false, max_length = 1024)]
+    prefix: Option<String>,
+    /// At most so many values.
+    #[param(minimum = 1, maximum = 100, default = 10, required = false)]
+    size: Option<u32>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ContextParameters {
+    /// The event's `id`, as a hit tells it.
+    #[param(example = "AYqXJpAAAAAAAAAAAAAAAAAA", min_length = 1, max_length = 512)]
+    id: String,
+    /// So many events before it at most.
+    #[param(minimum = 0, maximum = 100, default = 20, required = false)]
+    before: Option<u32>,
+    /// So many events after it at most.
+    #[param(minimum = 0, maximum = 100, default = 20, required = false)]
+    after: Option<u32>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TraceParameters {
+    /// At most so many events, the oldest.
+    #[param(minimum = 1, maximum = 1000, default = 1000, required = false)]
+    limit: Option<u32>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ExportParameters {
+    /// What comes first.
+    #[param(default = "newest", required = false)]
+    sort: Option<SortName>,
+    /// One event a line as it was stored, or a table for spreadsheets, in which a text
+    /// that looks like a formula has a `'` before it.
+    #[param(default = "ndjson", required = false)]
+    format: Option<FormatName>,
+    /// The columns of a table, separated by commas; at most 100.
+    #[param(example = "timestamp,level,message", required = false)]
+    fields: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TailParameters {
+    /// What the event must be like, in the query language.
+    #[param(example = "level>=warn timeout", required = false, max_length = 4096)]
+    q: Option<String>,
+    /// Goes on after what was received: the last `id`, as the header `Last-Event-ID` does.
+    #[param(example = "0:15,1:20", required = false)]
+    after: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum FormatName {
+    Ndjson,
+    Csv,
+}
+
 /// What to search. All members are optional and combined with AND; `null` and
 /// an empty text count as none.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct SearchBody {
+    /// What the event must be like, in the query language: `level>=warn "connection refused" -resourceId:test-*`.
+    #[schema(example = "level>=warn timeout", max_length = 4096)]
+    q: Option<String>,
     /// The severity, without regard to case.
     #[schema(example = "error", max_length = 1024)]
     level: Option<String>,
@@ -142,7 +262,7 @@ struct SearchBody {
     #[schema(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
     /// `next_cursor` of the page before this one. The filters, the time range and
-    /// the sort must be those of that page, `limit` may change. All pages show the
+    /// the sort must be those of that page, dates as its reply tells them; `limit` may change. All pages show the
     /// indices as they were at the first page.
     cursor: Option<String>,
 }
@@ -162,7 +282,7 @@ enum SortName {
     responses(
         (status = 200, description = "The events as they were stored.", body = Vec<Object>, content_type = "application/json",
             headers(("logflow-partial" = String, description = "Sent only if events may be missing: `true; reasons=\"…\"` with `timed_out`, `shards_failed` or both."))),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used.", body = Body, content_type = "application/problem+json"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
         (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
         (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
     )
@@ -185,6 +305,137 @@ fn logs() {}
     )
 )]
 fn search() {}
+
+/// How many events happened when, by level.
+#[utoipa::path(
+    get,
+    path = "/api/v1/histogram",
+    params(SelectionParameters, HistogramParameters),
+    responses(
+        (status = 200, description = "The answer.", body = Histogram, content_type = "application/json"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn histogram() {}
+
+/// Which fields the newest of the events have.
+#[utoipa::path(
+    get,
+    path = "/api/v1/fields",
+    params(SelectionParameters),
+    responses(
+        (status = 200, description = "The answer.", body = Fields, content_type = "application/json"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn fields() {}
+
+/// Which values a field has, and how often.
+#[utoipa::path(
+    get,
+    path = "/api/v1/facets",
+    params(FacetsParameters, SelectionParameters),
+    responses(
+        (status = 200, description = "The answer.", body = Facets, content_type = "application/json"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn facets() {}
+
+/// One event.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events/{id}",
+    params(("id" = String, Path, description = "The event's `id`, as a hit tells it.", min_length = 1, max_length = 512)),
+    responses(
+        (status = 200, description = "The answer.", body = EventReply, content_type = "application/json"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such event.", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn event() {}
+
+/// What the same resource logged around an event.
+#[utoipa::path(
+    get,
+    path = "/api/v1/context",
+    params(ContextParameters),
+    responses(
+        (status = 200, description = "The answer.", body = Context, content_type = "application/json"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such event.", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn context() {}
+
+/// The events of a trace, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/traces/{traceId}",
+    params(("traceId" = String, Path, description = "The trace.", max_length = 1024), TraceParameters),
+    responses(
+        (status = 200, description = "The answer.", body = Trace, content_type = "application/json"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn trace() {}
+
+/// All events that match as a file. It is whole if it has its last line: of NDJSON
+/// `{"_end":true,"events":12,"partial":false,"partial_reasons":[]}`, of CSV `# end: 12 events`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/export",
+    params(SelectionParameters, ExportParameters),
+    responses(
+        (status = 200, description = "The file.", content(
+            (String = "application/x-ndjson"),
+            (String = "text/csv"),
+        )),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many exports, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn export() {}
+
+/// Follows what arrives, as server-sent events, straight from Kafka: before it is indexed.
+/// `log` has `{"id":"…","event":{…}}`; `dropped` says how many events the client was too
+/// slow for, `{"count":12}`; `status` comes at least once a second, with how many records were
+/// read, matched and dropped, and with the `id` that goes on from there.
+#[utoipa::path(
+    get,
+    path = "/api/v1/tail",
+    params(TailParameters),
+    responses(
+        (status = 200, description = "Events, until the client leaves.", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        (status = 501, description = "This service was started without `--kafka-brokers`.", body = Body, content_type = "application/problem+json"),
+        (status = 502, description = "Elasticsearch refused to tell how fields are kept.", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "Too many tails, or Kafka or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+    )
+)]
+fn tail() {}
+
+/// How the pipeline is doing: lag, freshness and holds of the sinks, and what was refused.
+/// What cannot be found out is `null`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipeline",
+    responses((status = 200, description = "As far as it can be found out within 5 s.", body = Pipeline, content_type = "application/json"))
+)]
+fn pipeline() {}
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI.", body = Object, content_type = "application/json")))]

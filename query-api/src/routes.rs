@@ -3,26 +3,40 @@
 //! In the flow: `server` → **`routes`** → `search_request`.
 //! Not here: `/healthz`, `/readyz`, `/metrics` themselves (`service::operations`).
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use futures_util::stream;
 use log_event::timestamp::Timestamp;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::Config;
 use crate::error::{Code, Problem};
+use crate::export::ExportRequest;
+use crate::exporter::Exporter;
+use crate::kafka::KafkaSettings;
+use crate::letters;
 use crate::metrics::Metrics;
 use crate::openapi;
-use crate::search_request::{self, RangeBound};
+use crate::page;
+use crate::parameters::RangeBound;
+use crate::pipeline::Pipeline;
+use crate::search_request;
 use crate::search_response::Partial;
 use crate::searcher::Searcher;
+use crate::sinks::Sinks;
+use crate::tail::{self, TailRequest};
+use crate::tail_reader::Tails;
+
+mod analysis;
 
 /// Says on a `GET /logs` reply that events may be missing, and why.
 const PARTIAL: HeaderName = HeaderName::from_static("logflow-partial");
@@ -32,10 +46,40 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Every path that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
+    /// `GET /`: the explorer page, and the files that it is made of.
+    Page,
+    /// `GET /app.js`.
+    PageScript,
+    /// `GET /app.css`.
+    PageStyle,
+    /// `GET /icon.svg`.
+    PageIcon,
+    /// `GET /docs`: the API for people.
+    Docs,
+    /// `GET /docs.css`.
+    DocsStyle,
     /// `GET /logs`.
     Logs,
     /// `POST /api/v1/search`.
     Search,
+    /// `GET /api/v1/histogram`.
+    Histogram,
+    /// `GET /api/v1/fields`.
+    Fields,
+    /// `GET /api/v1/facets`.
+    Facets,
+    /// `GET /api/v1/events/{id}`.
+    Event,
+    /// `GET /api/v1/context`.
+    Context,
+    /// `GET /api/v1/traces/{traceId}`.
+    Trace,
+    /// `GET /api/v1/export`.
+    Export,
+    /// `GET /api/v1/tail`.
+    Tail,
+    /// `GET /api/v1/pipeline`.
+    Pipeline,
     /// `GET /openapi.json`.
     OpenApi,
     /// `GET /healthz`.
@@ -50,9 +94,24 @@ pub enum Route {
 
 impl Route {
     /// All of them, for the metrics and the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 22] = [
+        Self::Page,
+        Self::PageScript,
+        Self::PageStyle,
+        Self::PageIcon,
+        Self::Docs,
+        Self::DocsStyle,
         Self::Logs,
         Self::Search,
+        Self::Histogram,
+        Self::Fields,
+        Self::Facets,
+        Self::Event,
+        Self::Context,
+        Self::Trace,
+        Self::Export,
+        Self::Tail,
+        Self::Pipeline,
         Self::OpenApi,
         Self::Healthz,
         Self::Readyz,
@@ -64,8 +123,23 @@ impl Route {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Page => "/",
+            Self::PageScript => "/app.js",
+            Self::PageStyle => "/app.css",
+            Self::PageIcon => "/icon.svg",
+            Self::Docs => "/docs",
+            Self::DocsStyle => "/docs.css",
             Self::Logs => "/logs",
             Self::Search => "/api/v1/search",
+            Self::Histogram => "/api/v1/histogram",
+            Self::Fields => "/api/v1/fields",
+            Self::Facets => "/api/v1/facets",
+            Self::Event => "/api/v1/events/{id}",
+            Self::Context => "/api/v1/context",
+            Self::Trace => "/api/v1/traces/{traceId}",
+            Self::Export => "/api/v1/export",
+            Self::Tail => "/api/v1/tail",
+            Self::Pipeline => "/api/v1/pipeline",
             Self::OpenApi => "/openapi.json",
             Self::Healthz => "/healthz",
             Self::Readyz => "/readyz",
@@ -77,30 +151,66 @@ impl Route {
 
 struct App {
     searcher: Searcher,
+    exporter: Exporter,
+    tails: Tails,
+    kafka: Arc<KafkaSettings>,
+    sinks: Sinks,
+    looking: tokio::sync::Mutex<()>,
     metrics: Metrics,
     time_range_max: Option<Duration>,
     openapi: Bytes,
 }
 
 /// The whole service.
-pub fn router(config: &Config, searcher: Searcher, metrics: Metrics) -> Router {
+pub fn router(
+    config: &Config,
+    searcher: Searcher,
+    tails: Tails,
+    sinks: Sinks,
+    metrics: Metrics,
+) -> Router {
     let readiness = {
         let searcher = searcher.clone();
         move || searcher.not_ready()
     };
     let operations = service::operations::router(metrics.registry(), readiness);
+    let exporter = Exporter::new(
+        searcher.clone(),
+        config.concurrent_exports_max,
+        config.export_events_max,
+    );
     let app = Arc::new(App {
         searcher,
+        exporter,
+        tails,
+        kafka: Arc::new(config.kafka.clone()),
+        sinks,
+        looking: tokio::sync::Mutex::default(),
         metrics,
         time_range_max: config.time_range_max,
         openapi: openapi::document().into(),
     });
+    let page = page::assets().fold(Router::new(), |router, (route, asset)| {
+        let asset = Arc::new(asset);
+        let answer = move |headers: HeaderMap| async move { asset.answer(&headers) };
+        router.route(route.label(), get(answer))
+    });
     Router::new()
         .route(Route::Logs.label(), get(logs))
         .route(Route::Search.label(), post(search))
+        .route(Route::Histogram.label(), get(analysis::histogram))
+        .route(Route::Fields.label(), get(analysis::fields))
+        .route(Route::Facets.label(), get(analysis::facets))
+        .route(Route::Event.label(), get(analysis::event))
+        .route(Route::Context.label(), get(analysis::context))
+        .route(Route::Trace.label(), get(analysis::trace))
+        .route(Route::Export.label(), get(export))
+        .route(Route::Tail.label(), get(tail))
+        .route(Route::Pipeline.label(), get(pipeline))
         .route(Route::OpenApi.label(), get(openapi_document))
         .with_state(Arc::clone(&app))
         .merge(operations)
+        .merge(page)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(config.body_bytes_max))
@@ -127,6 +237,73 @@ async fn search(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     let (request, cursor) = search_request::from_json(&body, app.range_bound())?;
     let page = app.searcher.page(&request, cursor.as_deref()).await?;
     Ok(json(page))
+}
+
+async fn export(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+    let bound = app.range_bound();
+    let request = ExportRequest::read(uri.query().unwrap_or_default(), bound)?;
+    let (media_type, extension) = (request.format.media_type(), request.format.extension());
+    let file = app.exporter.export(request).await?;
+    let now = bound.now.to_rfc3339().replace(':', "-");
+    let name = format!("attachment; filename=\"logflow-{now}.{extension}\"");
+    let headers = [
+        (header::CONTENT_TYPE, media_type.to_owned()),
+        (header::CONTENT_DISPOSITION, name),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    Ok((headers, Body::from_stream(file)).into_response())
+}
+
+async fn tail(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !app.tails.are_possible() {
+        let detail = "there is no live tail here: query-api was started without `--kafka-brokers`";
+        return Err(Problem::new(Code::NotConfigured, detail));
+    }
+    let last = headers
+        .get(tail::LAST_EVENT_ID)
+        .and_then(|id| id.to_str().ok());
+    let query = uri.query().unwrap_or_default();
+    let request = TailRequest::read(query, last, app.range_bound())?;
+    let dynamic = app.searcher.dynamic_fields().await?;
+    let tail = app.tails.begin(request, dynamic).await?;
+    let batches = stream::unfold(tail, |mut tail| async move {
+        let batch = tail.next().await?;
+        Some((Ok::<_, Infallible>(batch), tail))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // nginx would hold events back.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(batches)).into_response())
+}
+
+async fn pipeline(State(app): State<Arc<App>>) -> Response {
+    // One look at a time: each page that is open asks every few seconds.
+    let _one = app.looking.lock().await;
+    let kafka = Arc::clone(&app.kafka);
+    let topics = tokio::task::spawn_blocking(move || {
+        if kafka.brokers.is_empty() {
+            (None, None)
+        } else {
+            letters::survey(&kafka)
+        }
+    });
+    let (sinks, topics) = tokio::join!(app.sinks.ask(), topics);
+    let (topic, dead_letters) = topics.unwrap_or_default();
+    let pipeline = Pipeline {
+        sinks,
+        topic,
+        dead_letters,
+    };
+    let mut text = serde_json::to_vec(&pipeline).expect("texts and numbers are JSON");
+    text.push(b'\n');
+    json(text.into())
 }
 
 async fn openapi_document(State(app): State<Arc<App>>) -> Response {
@@ -202,8 +379,12 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let _in_flight = app.metrics.enter();
-    let path = request.uri().path();
-    let known = Route::ALL.into_iter().find(|route| route.label() == path);
+    let path = request.extensions().get::<MatchedPath>();
+    let known = path.and_then(|path| {
+        Route::ALL
+            .into_iter()
+            .find(|route| route.label() == path.as_str())
+    });
     let route = known.unwrap_or(Route::Unknown);
     let response = next.run(request).await;
     let refusal = response.extensions().get::<Code>().copied();
@@ -214,5 +395,4 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 }
 
 #[cfg(test)]
-#[path = "routes/tests.rs"]
 mod tests;

@@ -6,12 +6,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use log_event::timestamp::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::cursor::{Position, Resume};
 use crate::elasticsearch::SearchError;
+use crate::selection::TimeRange;
 
 /// What Elasticsearch found, as far as it is of use here.
 #[derive(Debug, Deserialize)]
@@ -22,6 +25,8 @@ pub struct Found<'a> {
     shards: Shards,
     #[serde(borrow)]
     hits: FoundHits<'a>,
+    #[serde(borrow)]
+    aggregations: Option<&'a RawValue>,
     /// The id for the next search in the same point in time; it may change.
     #[serde(borrow)]
     pub pit_id: Option<Cow<'a, str>>,
@@ -104,11 +109,13 @@ pub enum PartialCode {
     TimedOut,
     /// Parts of the indices could not be searched.
     ShardsFailed,
+    /// There are more events than `--max-export-events`.
+    EventLimit,
 }
 
 impl PartialCode {
     /// All of them, for the metrics.
-    pub const ALL: [Self; 2] = [Self::TimedOut, Self::ShardsFailed];
+    pub const ALL: [Self; 3] = [Self::TimedOut, Self::ShardsFailed, Self::EventLimit];
 
     /// As in the reply, the header and the metrics.
     #[must_use]
@@ -116,6 +123,7 @@ impl PartialCode {
         match self {
             Self::TimedOut => "timed_out",
             Self::ShardsFailed => "shards_failed",
+            Self::EventLimit => "event_limit",
         }
     }
 }
@@ -128,6 +136,12 @@ pub struct Page<'a> {
     hits: Vec<Hit<'a>>,
     /// How many events match, on all pages together.
     total: Total,
+    /// The first moment that was searched, relative dates resolved; `null` without one.
+    #[schema(example = "2023-09-15T08:00:00Z")]
+    from: Option<String>,
+    /// The last moment that was searched, itself included.
+    #[schema(example = "2023-09-15T08:15:00Z")]
+    to: Option<String>,
     /// How long Elasticsearch searched, in milliseconds.
     took_ms: u64,
     /// Whether hits may be missing from this page. No later page brings them:
@@ -140,16 +154,16 @@ pub struct Page<'a> {
 }
 
 /// One event and where Elasticsearch keeps it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Hit<'a> {
     /// The event's id: the same event has the same id, however often it was sent.
-    id: &'a str,
+    pub id: &'a str,
     /// The index it is in.
     #[schema(example = "logflow-2023.09.15")]
     index: &'a str,
     /// The event, as it was stored.
     #[schema(value_type = Object)]
-    event: Option<&'a RawValue>,
+    pub event: Option<&'a RawValue>,
 }
 
 impl<'a> Found<'a> {
@@ -171,6 +185,30 @@ impl<'a> Found<'a> {
     #[must_use]
     pub fn is_of_no_index(&self) -> bool {
         self.shards.total == 0
+    }
+
+    /// What is told of all that were selected; where no index was searched, nothing is.
+    ///
+    /// # Errors
+    /// [`SearchError::Unreadable`].
+    pub fn read_aggregations<T: DeserializeOwned>(&self) -> Result<T, SearchError> {
+        let aggregations = self.aggregations.map_or("null", RawValue::get);
+        serde_json::from_str(aggregations).map_err(SearchError::Unreadable)
+    }
+
+    /// How many events were selected.
+    #[must_use]
+    pub fn total(&self) -> Total {
+        self.hits.total.unwrap_or_default()
+    }
+
+    /// The hits in their order.
+    pub fn hits(&self) -> impl ExactSizeIterator<Item = Hit<'_>> + DoubleEndedIterator {
+        self.hits.hits.iter().map(|hit| Hit {
+            id: &hit.id,
+            index: &hit.index,
+            event: hit.source,
+        })
     }
 
     /// Why hits may be missing; none if nothing is.
@@ -247,15 +285,17 @@ impl<'a> Found<'a> {
 
     /// The page as JSON.
     #[must_use]
-    pub fn into_page(self, partial: &[Partial], next_cursor: Option<String>) -> Bytes {
-        let hits = self.hits.hits.iter().map(|hit| Hit {
-            id: &hit.id,
-            index: &hit.index,
-            event: hit.source,
-        });
+    pub fn into_page(
+        self,
+        range: TimeRange,
+        partial: &[Partial],
+        next_cursor: Option<String>,
+    ) -> Bytes {
         let page = Page {
-            hits: hits.collect(),
-            total: self.hits.total.unwrap_or_default(),
+            hits: self.hits().collect(),
+            total: self.total(),
+            from: range.start.map(Timestamp::to_rfc3339),
+            to: range.end.map(Timestamp::to_rfc3339),
             took_ms: self.took,
             partial: !partial.is_empty(),
             partial_reasons: partial,
@@ -350,7 +390,11 @@ mod tests {
     #[track_caller]
     fn check_page(found: Found<'_>, next: Option<&str>, expected: Expect) {
         let partial = found.partial();
-        let page = found.into_page(&partial, next.map(str::to_owned));
+        let range = TimeRange {
+            start: Timestamp::from_nanos(1_000),
+            end: None,
+        };
+        let page = found.into_page(range, &partial, next.map(str::to_owned));
         expected.assert_eq(text(&page));
     }
 
@@ -360,7 +404,7 @@ mod tests {
             two(),
             Some("next"),
             expect![[r#"
-                {"hits":[{"id":"a\"b","index":"logflow-2023.09.15","event":{"message": "1.0e3 \u00e4", "n":1.0e3}},{"id":"c","index":"logflow-2023.09.15","event":{ }}],"total":{"value":2,"relation":"eq"},"took_ms":3,"partial":false,"partial_reasons":[],"next_cursor":"next"}
+                {"hits":[{"id":"a\"b","index":"logflow-2023.09.15","event":{"message": "1.0e3 \u00e4", "n":1.0e3}},{"id":"c","index":"logflow-2023.09.15","event":{ }}],"total":{"value":2,"relation":"eq"},"from":"1970-01-01T00:00:00.000001Z","to":null,"took_ms":3,"partial":false,"partial_reasons":[],"next_cursor":"next"}
             "#]],
         );
         let partial = r#"{"took":10001,"timed_out":true,"_shards":{"total":4,"failed":1,"failures":[{"shard":0,"reason":{"type":"circuit_breaking_exception","reason":"x"}}]},"hits":{"total":{"value":10000,"relation":"gte"},"hits":[]}}"#;
@@ -368,7 +412,7 @@ mod tests {
             Found::read(partial.as_bytes()).unwrap(),
             None,
             expect![[r#"
-                {"hits":[],"total":{"value":10000,"relation":"gte"},"took_ms":10001,"partial":true,"partial_reasons":[{"code":"timed_out","detail":"the search was cut off at its time limit; narrow it by a time range or another filter"},{"code":"shards_failed","detail":"1 of 4 shards could not be searched"}],"next_cursor":null}
+                {"hits":[],"total":{"value":10000,"relation":"gte"},"from":"1970-01-01T00:00:00.000001Z","to":null,"took_ms":10001,"partial":true,"partial_reasons":[{"code":"timed_out","detail":"the search was cut off at its time limit; narrow it by a time range or another filter"},{"code":"shards_failed","detail":"1 of 4 shards could not be searched"}],"next_cursor":null}
             "#]],
         );
     }

@@ -17,9 +17,11 @@ use crate::config::Config;
 use crate::cursor::{Cursor, CursorError, Resume};
 use crate::elasticsearch::{Elasticsearch, Opened, SearchError};
 use crate::error::{Code, Problem};
-use crate::es_query;
+use crate::es_query::{self, Bounded};
 use crate::metrics::{Metrics, Operation};
 use crate::open_cursors::OpenCursors;
+use crate::query::field::DynamicFields;
+use crate::query::mapping::dynamic_fields;
 use crate::search_request::{PAGE_LIMIT_MAX, SearchRequest};
 use crate::search_response::{Found, Partial};
 
@@ -77,20 +79,92 @@ impl Searcher {
     /// # Errors
     /// A [`Problem`], at the deadline at the latest.
     pub async fn logs(&self, request: &SearchRequest) -> Result<Logs, Problem> {
-        let shared = &*self.shared;
-        let _permit = shared.admit(request)?;
-        let deadline = shared.deadline();
-        let engine = shared.elasticsearch.engine(deadline).await;
-        let body = es_query::search(engine, request, shared.search_timeout);
-        let result = shared.elasticsearch.search(body, deadline).await;
-        let failed = |error| shared.failed(Operation::Search, error);
-        let reply = result.map_err(failed)?;
-        let found = Found::read(&reply).map_err(failed)?;
-        let partial = shared.note_partial(&found);
+        let permits = request.limit.div_ceil(PAGE_LIMIT_MAX);
+        let body = |engine, bounded: Bounded| es_query::search(engine, request, bounded.timeout);
+        let reply = self.ask(permits, body).await?;
+        let (found, partial) = self.read(&reply)?;
         Ok(Logs {
             array: found.into_array(),
             partial,
         })
+    }
+
+    /// Sends one search; `permits` is one for each [`PAGE_LIMIT_MAX`] events that it may return.
+    ///
+    /// # Errors
+    /// A [`Problem`], at the deadline at the latest.
+    pub async fn ask(
+        &self,
+        permits: u32,
+        body: impl FnOnce(SearchEngine, Bounded) -> Bytes,
+    ) -> Result<Bytes, Problem> {
+        let shared = &*self.shared;
+        let _permit = shared.admit(permits)?;
+        let deadline = shared.deadline();
+        let engine = shared.elasticsearch.engine(deadline).await;
+        let bounded = Bounded {
+            timeout: shared.search_timeout,
+        };
+        let result = shared
+            .elasticsearch
+            .search(body(engine, bounded), deadline)
+            .await;
+        result.map_err(|error| shared.failed(Operation::Search, error))
+    }
+
+    /// Sends two searches at once, if there are any.
+    ///
+    /// # Errors
+    /// A [`Problem`], at the deadline at the latest.
+    pub async fn both(
+        &self,
+        bodies: impl FnOnce(SearchEngine, Bounded) -> Option<[Bytes; 2]>,
+    ) -> Result<Option<[Bytes; 2]>, Problem> {
+        let mut made = None;
+        let engine = self
+            .shared
+            .elasticsearch
+            .engine(self.shared.deadline())
+            .await;
+        let bounded = Bounded {
+            timeout: self.shared.search_timeout,
+        };
+        if let Some([first, second]) = bodies(engine, bounded) {
+            let (first, second) =
+                tokio::try_join!(self.ask(1, |_, _| first), self.ask(1, |_, _| second))?;
+            made = Some([first, second]);
+        }
+        Ok(made)
+    }
+
+    /// Reads the reply to a search, and notes why it may lack something.
+    ///
+    /// # Errors
+    /// A [`Problem`] if it is no such reply.
+    pub fn read<'r>(&self, reply: &'r Bytes) -> Result<(Found<'r>, Vec<Partial>), Problem> {
+        let found = Found::read(reply).map_err(|error| self.unreadable(error))?;
+        let partial = self.shared.note_partial(&found);
+        Ok((found, partial))
+    }
+
+    /// How the indices keep the fields that the template does not name.
+    ///
+    /// # Errors
+    /// A [`Problem`], at the deadline at the latest.
+    pub async fn dynamic_fields(&self) -> Result<DynamicFields, Problem> {
+        let reply = self
+            .shared
+            .elasticsearch
+            .field_capabilities(self.shared.deadline())
+            .await;
+        let failed = |error| self.shared.failed(Operation::Fields, error);
+        let reply = reply.map_err(failed)?;
+        dynamic_fields(&reply).map_err(|error| failed(SearchError::Unreadable(error)))
+    }
+
+    /// The problem that a reply was not what it must be.
+    pub fn unreadable(&self, error: SearchError) -> Problem {
+        self.shared.failed(Operation::Search, error)
     }
 
     /// Finds one page of hits: the first one, or the one that `cursor` leads to.
@@ -102,12 +176,31 @@ impl Searcher {
         request: &SearchRequest,
         cursor: Option<&str>,
     ) -> Result<Bytes, Problem> {
-        let shared = &*self.shared;
         let cursor = cursor.map(|text| Cursor::decode(text, request)).transpose();
         let cursor = cursor.map_err(Problem::from)?;
-        let _permit = shared.admit(request)?;
+        let range = request.selection.range;
+        self.read_page(request, cursor, |found, partial, next| {
+            let next = next.map(|next| next.encode(request));
+            found.into_page(range, &partial, next)
+        })
+        .await
+    }
+
+    /// Finds one page of hits and lets `read` make of it what it is for; beside
+    /// the hits it gets why some may be missing, and where the next page starts.
+    ///
+    /// # Errors
+    /// A [`Problem`], at the deadline at the latest.
+    pub async fn read_page<T>(
+        &self,
+        request: &SearchRequest,
+        cursor: Option<Cursor>,
+        read: impl FnOnce(Found<'_>, Vec<Partial>, Option<Cursor>) -> T,
+    ) -> Result<T, Problem> {
+        let shared = &*self.shared;
+        let _permit = shared.admit(1)?;
         let deadline = shared.deadline();
-        let (point_in_time, resume) = match cursor {
+        let (mut point_in_time, resume) = match cursor {
             Some(cursor) => (self.lease(cursor.point_in_time, false), cursor.resume),
             None => {
                 let opened = shared.open_point_in_time(request, deadline).await;
@@ -116,23 +209,11 @@ impl Searcher {
                     Opened::PointInTime(id) => (self.lease(id, true), Resume::default()),
                     Opened::Nothing(reply) => {
                         let found = Found::read(&reply).map_err(failed)?;
-                        return Ok(found.into_page(&[], None));
+                        return Ok(read(found, Vec::new(), None));
                     }
                 }
             }
         };
-        self.read_page(request, point_in_time, resume, deadline)
-            .await
-    }
-
-    async fn read_page(
-        &self,
-        request: &SearchRequest,
-        mut point_in_time: Lease,
-        resume: Resume,
-        deadline: Instant,
-    ) -> Result<Bytes, Problem> {
-        let shared = &*self.shared;
         let body = es_query::search_point_in_time(
             shared.elasticsearch.engine(deadline).await,
             request,
@@ -151,24 +232,25 @@ impl Searcher {
         if let Some(id) = found.pit_id.take() {
             point_in_time.renamed(id.into_owned());
         }
-        let next_cursor = match found
+        let next = match found
             .cut(resume, request.limit)
             .map_err(|error| point_in_time.lost(error))?
         {
-            Some(resume) => {
-                let point_in_time = point_in_time.keep();
-                let cursor = Cursor {
-                    point_in_time,
-                    resume,
-                };
-                Some(cursor.encode(request))
-            }
+            Some(resume) => Some(Cursor {
+                point_in_time: point_in_time.keep(),
+                resume,
+            }),
             None => {
                 point_in_time.close_on_drop = true;
                 None
             }
         };
-        Ok(found.into_page(&partial, next_cursor))
+        Ok(read(found, partial, next))
+    }
+
+    /// Closes what a cursor holds open, when nobody will use it.
+    pub fn give_up(&self, cursor: Cursor) {
+        self.close(cursor.point_in_time);
     }
 
     /// Probes Elasticsearch once, for readiness.
@@ -206,8 +288,7 @@ impl Searcher {
 }
 
 impl Shared {
-    fn admit(&self, request: &SearchRequest) -> Result<SemaphorePermit<'_>, Problem> {
-        let permits = request.limit.div_ceil(PAGE_LIMIT_MAX);
+    fn admit(&self, permits: u32) -> Result<SemaphorePermit<'_>, Problem> {
         self.permits.try_acquire_many(permits).map_err(|_| {
             let detail = "too many searches run at once; try again";
             Problem::new(Code::Overloaded, detail)
@@ -338,6 +419,7 @@ impl From<CursorError> for Problem {
             code: Code::InvalidCursor,
             detail: format!("`cursor`: {error}"),
             parameter: Some("cursor".to_owned()),
+            column: None,
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::elasticsearch::{Elasticsearch, PROBE_INTERVAL};
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::searcher::Searcher;
+use crate::sinks::Sinks;
+use crate::tail_reader::Tails;
 
 /// More wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -46,7 +48,13 @@ pub async fn run(config: Config) -> io::Result<()> {
         io::Error::new(error.kind(), reason)
     })?;
     tracing::info!(address = %listener.local_addr()?, index = config.index.as_str(), "listening");
-    let router = routes::router(&config, searcher.clone(), metrics);
+    let sinks = Sinks::new(config.sinks.clone()).map_err(io::Error::other)?;
+    let tails = Tails::new(
+        config.kafka.clone(),
+        config.concurrent_tails_max,
+        shutdown.clone(),
+    );
+    let router = routes::router(&config, searcher.clone(), tails, sinks, metrics);
     let probes = tokio::spawn(async move {
         loop {
             searcher.probe().await;

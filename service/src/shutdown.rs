@@ -30,9 +30,16 @@ impl Shutdown {
         Ok(Self { requested })
     }
 
+    /// Never asked for, for what has an end of its own.
+    #[must_use]
+    pub fn never() -> Self {
+        let (_, requested) = watch::channel(false);
+        Self { requested }
+    }
+
     /// Completes when the drain is asked for.
     pub async fn requested(mut self) {
-        // The sender lives as long as the process, so this only ends by a signal.
+        // The sender lives as long as the process, so this only ends by a signal; without a sender, never.
         if self
             .requested
             .wait_for(|requested| *requested)

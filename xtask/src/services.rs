@@ -167,6 +167,9 @@ impl Wiring {
         flags(&[
             ("--elasticsearch-url", &self.elasticsearch),
             ("--index", &self.index()),
+            ("--kafka-brokers", &self.kafka),
+            ("--topic", &self.topic),
+            ("--dead-letter-topic", &self.dead_letter_topic),
         ])
     }
 }

@@ -181,11 +181,9 @@ fn bring_up(
     for topic in [&wiring.topic, &wiring.dead_letter_topic] {
         ensure_topic(broker.socket(), topic, Duration::from_secs(30), interrupt)?;
     }
-    let flags = [
-        wiring.gateway_flags(),
-        wiring.sink_flags(),
-        wiring.query_flags(),
-    ];
+    let mut query_flags = wiring.query_flags();
+    query_flags.push(format!("--sink-url=http://127.0.0.1:{}", options.sink_port));
+    let flags = [wiring.gateway_flags(), wiring.sink_flags(), query_flags];
     let ports = [options.gateway_port, options.sink_port, options.query_port];
     let services = SERVICES
         .iter()
@@ -240,7 +238,7 @@ fn addresses(options: &Options, wiring: &Wiring, state: &Path, query: &str) -> S
     format!(
         "\nlogflow is up.\n\
          \n  send        http://127.0.0.1:{}/logs\
-         \n  search      http://127.0.0.1:{}/logs\
+         \n  explore     http://127.0.0.1:{}/ (the API: /openapi.json)\
          \n  sink        http://127.0.0.1:{}/status\
          \n  Kafka       {} (topic `{}`)\
          \n  Elastic     {} (indices `{}`)\

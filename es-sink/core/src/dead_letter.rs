@@ -4,6 +4,7 @@
 //! The header names are Kafka Connect's (`DeadLetterQueueReporter`), so that
 //! what reads its dead letters reads ours.
 
+use log_event::dead_letter::REASON_PREFIX;
 use log_event::offset::Offset;
 use log_event::record::{EVENT_ID, EVENT_TIME, RecordHeaders};
 
@@ -35,9 +36,6 @@ impl RejectedRecord {
         self.parts.n_bytes() + self.rejection.kind.len() + self.rejection.reason.len()
     }
 }
-
-/// Before the name of each header that says why.
-pub const REASON_PREFIX: &str = "__connect.errors.";
 
 /// Headers of a record, in order; a name may occur more than once.
 pub type OwnedHeaders = Vec<(String, Option<Vec<u8>>)>;

@@ -8,13 +8,10 @@ use std::str::FromStr;
 
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::bulk_request::RecordParts;
-use es_sink_core::dead_letter::REASON_PREFIX;
+use log_event::dead_letter::{REASON_PREFIX, REDRIVEN};
 use log_event::document::{Coordinates, document_id};
 use log_event::offset::Offset;
 use log_event::record::RecordHeaders;
-
-/// The header of a mark: the [`Place`] of the letter that was redriven.
-pub const REDRIVEN: &str = "logflow.redriven";
 
 /// Where a letter stands in the dead-letter topic: `PARTITION:OFFSET`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,10 +4,11 @@
 //! record gives the same document as the original would have, under the same id in the same index.
 
 use es_sink_core::bulk_request::RecordParts;
-use es_sink_core::dead_letter::{OwnedHeaders, REASON_PREFIX, keep_identity};
+use es_sink_core::dead_letter::{OwnedHeaders, keep_identity};
+use log_event::dead_letter::{REASON_PREFIX, REDRIVEN};
 use log_event::record::EVENT_ID;
 
-use super::letter::{Letter, REDRIVEN};
+use super::letter::Letter;
 
 /// The original again: its key, value, headers and timestamp. Where its id or time followed
 /// from where it stood, which is elsewhere now, they stand in its headers.

@@ -1,11 +1,13 @@
 use super::*;
 use crate::elasticsearch::Elasticsearch;
+use crate::{export, facets, fields, histogram, parameters, surroundings};
 use axum::body::Body;
 use axum::http::Method;
 use expect_test::{Expect, expect};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use service::elasticsearch::Nodes;
+use service::shutdown::Shutdown;
 use std::ffi::OsString;
 use std::future::Future as _;
 use std::task::{Context, Waker};
@@ -20,7 +22,9 @@ fn router_to(address: &str, args: &[&str]) -> Router {
     let nodes = Nodes::new(&config.elasticsearch).unwrap();
     let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
-    router(&config, searcher, metrics)
+    let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());
+    let sinks = Sinks::new(config.sinks.clone()).unwrap();
+    router(&config, searcher, tails, sinks, metrics)
 }
 
 /// An address that refuses connections.
@@ -63,12 +67,12 @@ async fn what_cannot_be_searched_is_refused() {
     check(Method::GET, "/logs?lvl=error", "", expect![[r#"
         400
         content-type: application/problem+json
-        {"title":"Bad Request","status":400,"code":"unknown_parameter","detail":"there is no parameter `lvl`; there are level, resourceId, message, startDate, endDate, traceId, spanId, commit, metadata.parentResourceId, parentResourceId, limit","parameter":"lvl"}
+        {"title":"Bad Request","status":400,"code":"unknown_parameter","detail":"there is no parameter `lvl`; there are q, level, resourceId, message, startDate, endDate, traceId, spanId, commit, metadata.parentResourceId, parentResourceId, limit","parameter":"lvl"}
     "#]]).await;
     check(Method::GET, "/logs?endDate=soon", "", expect![[r#"
         400
         content-type: application/problem+json
-        {"title":"Bad Request","status":400,"code":"invalid_parameter","detail":"`endDate`: `soon` is no date; send a day (`2023-09-15`), RFC 3339 with an offset (`2023-09-15T08:00:00Z`) or epoch seconds, milliseconds or nanoseconds","parameter":"endDate"}
+        {"title":"Bad Request","status":400,"code":"invalid_parameter","detail":"`endDate`: `soon` is no date; send a day (`2023-09-15`), RFC 3339 with an offset (`2023-09-15T08:00:00Z`) or epoch seconds, milliseconds or nanoseconds, or a time before now (`now-15m`, with s, m, h, d or w)","parameter":"endDate"}
     "#]]).await;
     check(
         Method::POST,
@@ -199,7 +203,9 @@ async fn readiness_is_what_the_probe_found() {
     let nodes = Nodes::new(&config.elasticsearch).unwrap();
     let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
-    let router = router(&config, searcher.clone(), metrics);
+    let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());
+    let sinks = Sinks::new(config.sinks.clone()).unwrap();
+    let router = router(&config, searcher.clone(), tails, sinks, metrics);
     let before = send(&router, Method::GET, "/readyz", "").await;
     assert_eq!(before.status(), 503);
     assert!(text(before).await.contains("was not asked yet"));
@@ -255,9 +261,19 @@ async fn document() -> Value {
 async fn every_route_is_documented_and_every_documented_route_exists() {
     let document = document().await;
     let paths = document["paths"].as_object().unwrap();
+    // The page is no part of the API.
+    let beside = [
+        Route::Unknown,
+        Route::Page,
+        Route::PageScript,
+        Route::PageStyle,
+        Route::PageIcon,
+        Route::Docs,
+        Route::DocsStyle,
+    ];
     let served = Route::ALL
         .into_iter()
-        .filter(|route| *route != Route::Unknown);
+        .filter(|route| !beside.contains(route));
     let mut served: Vec<&str> = served.map(Route::label).collect();
     served.sort_unstable();
     assert_eq!(paths.keys().collect::<Vec<_>>(), served);
@@ -291,21 +307,32 @@ async fn every_route_is_documented_and_every_documented_route_exists() {
 #[tokio::test]
 async fn every_parameter_is_documented_and_every_documented_parameter_exists() {
     let document = document().await;
-    let parameters = document["paths"]["/logs"]["get"]["parameters"]
-        .as_array()
-        .unwrap();
-    let documented: Vec<&str> = parameters
-        .iter()
-        .map(|p| p["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        documented,
-        search_request::logs_parameters().collect::<Vec<_>>()
-    );
-    for parameter in parameters {
-        assert_eq!(parameter["in"], "query");
-        assert_ne!(parameter["required"], true, "{parameter}");
-        assert!(parameter["description"].is_string(), "{parameter}");
+    for (route, vocabulary) in [
+        (Route::Logs, search_request::LOGS),
+        (Route::Histogram, histogram::PARAMETERS),
+        (Route::Fields, fields::PARAMETERS),
+        (Route::Facets, facets::PARAMETERS),
+        (Route::Context, surroundings::CONTEXT_PARAMETERS),
+        (Route::Trace, surroundings::TRACE_PARAMETERS),
+        (Route::Export, export::PARAMETERS),
+        (Route::Tail, tail::PARAMETERS),
+    ] {
+        let path = route.label();
+        let parameters = document["paths"][path]["get"]["parameters"].as_array();
+        let parameters = parameters.unwrap().iter().filter(|p| p["in"] == "query");
+        let mut documented: Vec<&str> = Vec::new();
+        for parameter in parameters {
+            let name = parameter["name"].as_str().unwrap();
+            let is_required =
+                [(Route::Facets, "field"), (Route::Context, "id")].contains(&(route, name));
+            assert_eq!(parameter["required"], is_required, "{path}: {parameter}");
+            assert!(parameter["description"].is_string(), "{path}: {parameter}");
+            documented.push(name);
+        }
+        let mut read: Vec<&str> = parameters::names(vocabulary).collect();
+        documented.sort_unstable();
+        read.sort_unstable();
+        assert_eq!(documented, read, "{path}");
     }
     let members = &document["components"]["schemas"]["SearchBody"]["properties"];
     let mut documented: Vec<&str> = members
@@ -314,7 +341,7 @@ async fn every_parameter_is_documented_and_every_documented_parameter_exists() {
         .keys()
         .map(String::as_str)
         .collect();
-    let mut read: Vec<&str> = search_request::search_members().collect();
+    let mut read: Vec<&str> = parameters::names(search_request::SEARCH).collect();
     documented.sort_unstable();
     read.sort_unstable();
     assert_eq!(documented, read);

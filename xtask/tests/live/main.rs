@@ -26,6 +26,9 @@ mod scenarios {
     pub(crate) mod opensearch;
     pub(crate) mod nemesis;
     pub(crate) mod search;
+    pub(crate) mod query_language;
+    pub(crate) mod analysis;
+    pub(crate) mod tail;
     pub(crate) mod paging;
     pub(crate) mod search_faults;
     pub(crate) mod metrics;
@@ -47,6 +50,9 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("metrics", scenarios::metrics::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),
+    ("query_language", scenarios::query_language::SCENARIOS),
+    ("analysis", scenarios::analysis::SCENARIOS),
+    ("tail", scenarios::tail::SCENARIOS),
     ("paging", scenarios::paging::SCENARIOS),
     ("search_faults", scenarios::search_faults::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
