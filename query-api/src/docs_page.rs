@@ -135,7 +135,7 @@ impl Page {
             escaped(kind)
         )
         .expect("memory takes all");
-        let mut meaning = meaning.to_owned();
+        let mut meaning = meaning.trim_end_matches('.').to_owned();
         for value in more {
             for (key, shown) in [
                 ("minimum", "at least"),

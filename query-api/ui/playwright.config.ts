@@ -17,7 +17,7 @@ export default defineConfig({
   retries: 0,
   timeout: 120_000,
   expect: { timeout: 20_000 },
-  reporter: [["list"]],
+  reporter: [[process.env["CI"] ? "list" : "line"]],
   use: {
     baseURL: UI_URL,
     browserName: "chromium",
@@ -26,7 +26,7 @@ export default defineConfig({
     locale: "en-GB",
     permissions: ["clipboard-read", "clipboard-write"],
     acceptDownloads: true,
-    trace: "retain-on-failure",
+    trace: "off",
     launchOptions: {
       executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
       args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],

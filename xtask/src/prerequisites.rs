@@ -86,6 +86,19 @@ const LIBFAKETIME: Prerequisite = Prerequisite {
     is_there: || faketime().is_some(),
 };
 
+const NODE: Prerequisite = Prerequisite {
+    name: "Node.js, 20.19 or later, with npm",
+    purpose: "the explorer page is built with it",
+    packages: &["nodejs", "npm"],
+    is_there: || node_is_there() && runs("npm"),
+};
+const CHROMIUM: Prerequisite = Prerequisite {
+    name: "Chromium",
+    purpose: "the explorer page is tested in it",
+    packages: &["chromium"],
+    is_there: || runs("chromium"),
+};
+
 /// What building the services needs.
 pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLIB];
 /// What running the engines needs.
@@ -94,6 +107,18 @@ pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 pub const CHECKS: &[Prerequisite] = &[PROMTOOL];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
+
+/// What checking the explorer page needs beyond the services.
+pub const PAGE: &[Prerequisite] = &[NODE, CHROMIUM];
+
+/// Whether Node.js is as new as Vite wants it.
+fn node_is_there() -> bool {
+    let version = output("node", &["--version"]).unwrap_or_default();
+    let mut numbers = version.trim().trim_start_matches('v').split('.');
+    let mut number = || numbers.next().and_then(|number| number.parse().ok());
+    let version: (Option<u32>, Option<u32>) = (number(), number());
+    version >= (Some(20), Some(19))
+}
 
 /// Where libfaketime's library for programs with threads lies, to be loaded before all others.
 #[must_use]

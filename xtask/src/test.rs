@@ -12,7 +12,8 @@ use clap::{Args, ValueEnum};
 use crate::command;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::mutants;
-use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME, Prerequisite};
+use crate::page;
+use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME, PAGE, Prerequisite};
 use crate::progress::Progress;
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -78,6 +79,9 @@ pub enum Choice {
     Mutants,
     /// The scenarios on real Kafka and real Elasticsearch.
     Live,
+    /// The explorer page: its checks, whether what is committed is what it builds, and all of it in a real browser;
+    /// not a part of `all`.
+    Ui,
 }
 
 /// The stages of `all`, in the order in which they fail fastest. `sim` is a part of `unit`.
@@ -104,16 +108,15 @@ pub fn test(options: &Options) -> Result<()> {
     if options.only.is_some() && stages != [Choice::Live] {
         bail!("`--only` belongs to one stage: `cargo xtask test live --only outages`");
     }
-    let needed: Vec<&[Prerequisite]> = if stages.contains(&Choice::Live) {
-        vec![BUILD, ENGINES, CHECKS, FAKETIME]
-    } else if stages
-        .iter()
-        .any(|stage| matches!(stage, Choice::Lint | Choice::Unit))
-    {
-        vec![BUILD]
-    } else {
-        Vec::new()
-    };
+    let mut needed: Vec<&[Prerequisite]> = Vec::new();
+    for stage in &stages {
+        needed.extend_from_slice(match stage {
+            Choice::Live => &[BUILD, ENGINES, CHECKS, FAKETIME],
+            Choice::Ui => &[BUILD, ENGINES, CHECKS, FAKETIME, PAGE],
+            Choice::Lint | Choice::Unit => &[BUILD],
+            Choice::Fmt | Choice::Tidy | Choice::Sim | Choice::Mutants | Choice::All => &[],
+        });
+    }
     prerequisites::ensure(&needed, &progress, &interrupt)?;
 
     let mut results: Vec<(Choice, Result<()>, Duration)> = Vec::new();
@@ -191,6 +194,9 @@ fn run(
     interrupt: &Interrupt,
 ) -> Result<()> {
     let Options { seeds, only, .. } = options;
+    if stage == Choice::Ui {
+        page::check(workspace, progress, interrupt)?;
+    }
     let commands = match stage {
         Choice::Sim if seeds.is_chosen() => SIMULATION_ALONE,
         _ => cargo_commands(stage),
@@ -198,7 +204,7 @@ fn run(
     for arguments in commands {
         let mut arguments = arguments.to_vec();
         if let Some(part) = only {
-            arguments.extend(["--", part]);
+            arguments.push(part);
         }
         let mut cargo = Command::new("cargo");
         cargo
@@ -256,7 +262,25 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
         Choice::Unit => &[&["test", "--release", "--workspace", "--no-fail-fast"]],
         Choice::Sim => &[&["test", "--release", "--package", "es-sink-core"]],
         // The whole workspace, so that the features are those of `unit` and nothing is compiled again.
-        Choice::Live => &[&["test", "--release", "--workspace", "--test", "live"]],
+        Choice::Live => &[&[
+            "test",
+            "--release",
+            "--workspace",
+            "--test",
+            "live",
+            "--",
+            "--skip",
+            page::THEME,
+        ]],
+        Choice::Ui => &[&[
+            "test",
+            "--release",
+            "--workspace",
+            "--test",
+            "live",
+            "--",
+            page::THEME,
+        ]],
         Choice::Tidy | Choice::Mutants | Choice::All => &[],
     }
 }

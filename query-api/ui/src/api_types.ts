@@ -40,6 +40,9 @@ export interface SearchReply extends Completeness {
   total: Total;
   took_ms: number;
   next_cursor: string | null;
+  /** The range that was searched, as moments: `null` where it has no end. */
+  from: string | null;
+  to: string | null;
 }
 
 export interface Bucket {

@@ -21,6 +21,8 @@ export interface Results {
   total: Total | null;
   took_ms: number | null;
   cursor: string | null;
+  /** What the first page searched: a relative range has moved when the next page is asked for. */
+  range: { from: string | null; to: string | null };
   loading: boolean;
   loadingMore: boolean;
   problem: Problem | null;
@@ -46,6 +48,7 @@ const NOTHING: Results = {
   total: null,
   took_ms: null,
   cursor: null,
+  range: { from: null, to: null },
   loading: false,
   loadingMore: false,
   problem: null,
@@ -179,6 +182,7 @@ export class Explorer {
         total: reply.total,
         took_ms: reply.took_ms,
         cursor: reply.next_cursor,
+        range: { from: reply.from, to: reply.to },
         reasons: reply.partial ? reply.partial_reasons : [],
         answered: true,
       };
@@ -191,13 +195,14 @@ export class Explorer {
   }
 
   async loadMore(): Promise<void> {
-    const { cursor, loading, loadingMore, hits } = this.results;
+    const { cursor, range, loading, loadingMore, hits } = this.results;
     if (cursor === null || loading || loadingMore || hits.length >= HITS_MAX) return;
     const { signal } = this.#search;
     this.results = { ...this.results, loadingMore: true, moreProblem: null };
     try {
       const limit = Math.min(NEXT_PAGE, HITS_MAX - hits.length);
-      const reply = await this.api.search(this.query, this.view.sort, limit, cursor, signal);
+      const query = { ...this.query, from: range.from ?? "", to: range.to ?? "" };
+      const reply = await this.api.search(query, this.view.sort, limit, cursor, signal);
       if (signal.aborted) return;
       this.results = {
         ...this.results,

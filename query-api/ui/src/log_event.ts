@@ -65,10 +65,14 @@ export function cleanText(text: string): string {
     .replace(DIRECTION, (c) => `‹U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
 }
 
-/** The same on one line, cut for a row. */
+/** As much of a text as a row draws. */
+export function cutForRow(text: string): string {
+  return text.length > ROW_TEXT_MAX ? `${text.slice(0, ROW_TEXT_MAX)}…` : text;
+}
+
+/** The same on one line. */
 export function lineOf(text: string): string {
-  const cut = text.length > ROW_TEXT_MAX ? `${text.slice(0, ROW_TEXT_MAX)}…` : text;
-  return cleanText(cut).replace(/\n+$/, "").replaceAll("\n", " ↵ ").replaceAll("\t", "  ");
+  return cleanText(cutForRow(text)).replace(/\n+$/, "").replaceAll("\n", " ↵ ").replaceAll("\t", "  ");
 }
 
 export interface Segment {

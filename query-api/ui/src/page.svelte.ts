@@ -3,6 +3,7 @@
 // In the flow: `storage` → **`page.svelte`** → `components`.
 
 import { getContext, setContext } from "svelte";
+import { Api } from "./api";
 import { Explorer } from "./explorer.svelte";
 import { Pipeline } from "./pipeline.svelte";
 import { readApiKey, readSingleKeys, readTheme, writeApiKey, writeSingleKeys, writeTheme, type Theme } from "./storage";
@@ -43,7 +44,8 @@ export class Page {
       },
     });
     this.tail = new Tail(this.explorer.api);
-    this.pipeline = new Pipeline(this.explorer.api);
+    // What is only asked beside the search does not ask for a key again and again.
+    this.pipeline = new Pipeline(new Api({ key: readApiKey, refused: () => undefined }));
     matchMedia(NARROW_QUERY).addEventListener("change", ({ matches }) => {
       this.narrow = matches;
       this.facets = !matches;

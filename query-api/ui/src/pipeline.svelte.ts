@@ -67,7 +67,7 @@ export function freshnessOf(reply: PipelineReply): Freshness {
   const ages = reached.flatMap((sink) => (sink.freshness_seconds === null ? [] : [sink.freshness_seconds]));
   const age = ages.length > 0 ? Math.max(...ages) : null;
   const lag = reached.reduce((sum, sink) => sum + (sink.lag ?? 0), 0);
-  const words = held ? "indexing held" : age === null ? (lag === 0 ? "up to date" : `${lag} behind`) : `${showDuration(Math.round(age) * 1_000 || 1)} fresh`;
+  const words = held ? "indexing held" : age === null ? (lag === 0 ? "up to date" : `${lag} behind`) : `fresh within ${showDuration(Math.max(1, Math.round(age)) * 1_000)}`;
   if (held || (age !== null && age > STUCK_S && lag > 0)) return { health: "bad", words };
   if (reached.length < sinks.length || (age !== null && age > LATE_S && lag > 0)) return { health: "late", words };
   return { health: "good", words: lag === 0 && age !== null && age > LATE_S ? "up to date" : words };

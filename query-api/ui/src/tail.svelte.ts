@@ -49,6 +49,7 @@ export class Tail {
     this.clear();
     this.#lastId = "";
     this.paused = false;
+    this.problem = null;
     const connection = new AbortController();
     this.#connection = connection;
     this.#drawing = setInterval(() => this.#draw(), DRAW_MS);

@@ -52,7 +52,7 @@ const VIEWS: Record<string, (explorer: Explorer) => Promise<void>> = {
   "the map of keys": async (e) => {
     await e.openStory();
     await e.page.keyboard.press("?");
-    await expect(e.page.getByRole("dialog", { name: "Keys" })).toBeVisible();
+    await expect(e.page.getByRole("dialog", { name: "Keys and colours" })).toBeVisible();
   },
   "a trace": async (e) => {
     await e.open({ trace: `${run()}-bad-3` });

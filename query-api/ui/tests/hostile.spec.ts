@@ -5,7 +5,7 @@ import { HOSTILE } from "./hostile_lines";
 import { hostileCommit, run, send } from "./seed";
 
 /** Elements that only markup from a log line could have made. */
-const MADE = "script:not([src='./app.js']), iframe, object, embed, video, style, base, math, template, form[action], [onerror], [onload], [onfocus], [ontoggle], img:not([src='./icon.svg']), a[href^='javascript'], a[href^='data'], link[href^='http'], meta[http-equiv]";
+const MADE = "script:not([src='./app.js']), iframe, object, embed, video, style, base, math, template, form[action], [onerror], [onload], [onfocus], [ontoggle], img:not([src='./icon.svg']), a[href^='javascript'], a[href^='data'], link[href^='http'], meta[http-equiv='refresh']";
 
 const visible = (line: string): string =>
   // What is shown for what cannot be: see `cleanText`.

@@ -19,7 +19,7 @@ test("ten thousand rows are scrolled through while the page holds a few dozen", 
   await expect(middle).toContainText(/answered 200|slow reply|order|customer/);
   expect(Number(await middle.getAttribute("aria-rowindex"))).toBeGreaterThan(2_000);
   // Nothing is listed twice and the order is kept, across pages.
-  const times = await explorer.rows.evaluateAll((rows) => rows.map((row) => row.querySelector(".time")?.textContent?.trim() ?? ""));
+  const times = await explorer.rows.evaluateAll((rows) => rows.map((row) => row.querySelector(".time")?.getAttribute("title") ?? ""));
   expect(times).toEqual([...times].sort().reverse());
 });
 
@@ -34,7 +34,7 @@ test("an event opens as a tree and as JSON, and every field leads on", async ({ 
   await expect(query).toHaveValue(`commit:${mainCommit()} level:error -metadata.region:eu-west`);
   await page.goBack();
   await explorer.settled();
-  await explorer.rows.first().click();
+  // Back also opens what was open.
   await details.getByRole("button", { name: "Filter for status: 502" }).click();
   await expect(query).toHaveValue(`commit:${mainCommit()} level:error status:502`);
   await explorer.settled();
@@ -64,7 +64,7 @@ test("columns are chosen and reordered, by mouse and by keyboard", async ({ expl
   await page.getByRole("button", { name: "Columns" }).click();
   const menu = page.getByRole("dialog", { name: "Columns" });
   await menu.getByLabel("Find a field").fill("duration");
-  await menu.getByRole("checkbox", { name: "duration_ms" }).check();
+  await menu.getByRole("checkbox", { name: "duration_ms" }).click();
   const heads = page.getByRole("grid", { name: "Events" }).getByRole("columnheader");
   await expect(heads).toContainText(["Level", "Time", "resourceId", "duration_ms", "message"]);
   await menu.getByRole("button", { name: "Move duration_ms left" }).click();
@@ -72,7 +72,7 @@ test("columns are chosen and reordered, by mouse and by keyboard", async ({ expl
   await menu.getByRole("checkbox", { name: "duration_ms" }).focus();
   await page.keyboard.press("Alt+ArrowDown");
   await expect(heads).toContainText(["Level", "Time", "resourceId", "duration_ms", "message"]);
-  await menu.getByRole("checkbox", { name: "resourceId" }).uncheck();
+  await menu.getByRole("checkbox", { name: "resourceId" }).click();
   await expect.poll(() => param(page, "columns")).toBe("duration_ms,message");
   await menu.getByRole("button", { name: "As at first" }).click();
   await expect.poll(() => param(page, "columns")).toBeNull();
@@ -84,16 +84,16 @@ test("lines wrap and rows grow on demand", async ({ explorer }) => {
   await explorer.openStory({ q: `commit:${mainCommit()} level:error` });
   const height = async () => (await explorer.rows.first().boundingBox())?.height ?? 0;
   const plain = await height();
-  await page.getByRole("button", { name: "Dense rows" }).click();
+  await page.getByRole("button", { name: "Roomy rows" }).click();
   await expect.poll(height).toBeGreaterThan(plain);
   await page.getByRole("button", { name: "Wrap long lines" }).click();
   await expect.poll(height).toBeGreaterThan(plain + 20);
   // In a list of rows of many heights the last one is reached all the same.
   await page.getByRole("grid", { name: "Events" }).focus();
-  await page.keyboard.press("End");
-  await page.keyboard.press("End");
-  await page.keyboard.press("End");
-  await expect(page.locator(`#hit-${FAILURES - 1}`)).toBeInViewport();
+  await expect(async () => {
+    await page.keyboard.press("End");
+    await expect(page.locator(`#hit-${FAILURES - 1}`)).toBeInViewport({ timeout: 500 });
+  }).toPass();
 });
 
 test("everything is reached by keyboard", async ({ explorer }) => {
@@ -132,7 +132,7 @@ test("everything is reached by keyboard", async ({ explorer }) => {
   await expect(page.getByRole("heading", { name: "Pipeline" })).toBeVisible();
   await page.keyboard.press("p");
   await page.keyboard.press("?");
-  const keys = page.getByRole("dialog", { name: "Keys" });
+  const keys = page.getByRole("dialog", { name: "Keys and colours" });
   await expect(keys).toContainText("Copy a link to exactly this");
   await keys.getByRole("checkbox", { name: /Single keys/ }).uncheck();
   await page.keyboard.press("Escape");

@@ -18,7 +18,6 @@ test("a query is completed from the fields and values that are there", async ({ 
   await query.press("ArrowDown");
   await query.press("Enter");
   await expect(query).toHaveValue(`commit:${mainCommit()} level:error `);
-  await query.press("Escape");
   await query.press("Enter");
   await expect(explorer.count).toContainText(`${FAILURES} events`);
 });

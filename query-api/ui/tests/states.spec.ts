@@ -98,10 +98,10 @@ test("a key is asked for when the API wants one, sent as a bearer token, and kep
   });
   await explorer.open({ q: `commit:${mainCommit()}` });
   const prompt = page.getByRole("dialog", { name: "API key" });
-  await prompt.getByLabel("Key").fill("wrong");
+  await prompt.getByRole("textbox", { name: "Key" }).fill("wrong");
   await prompt.getByRole("button", { name: "Use it" }).click();
   await expect(prompt).toContainText("does not accept");
-  await prompt.getByLabel("Key").fill("sesame");
+  await prompt.getByRole("textbox", { name: "Key" }).fill("sesame");
   await prompt.getByRole("button", { name: "Use it" }).click();
   await explorer.settled();
   await expect(explorer.rows.first()).toBeVisible();

@@ -29,6 +29,7 @@ mod scenarios {
     pub(crate) mod query_language;
     pub(crate) mod analysis;
     pub(crate) mod tail;
+    pub(crate) mod page;
     pub(crate) mod paging;
     pub(crate) mod search_faults;
     pub(crate) mod metrics;
@@ -53,6 +54,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("query_language", scenarios::query_language::SCENARIOS),
     ("analysis", scenarios::analysis::SCENARIOS),
     ("tail", scenarios::tail::SCENARIOS),
+    ("page", scenarios::page::SCENARIOS),
     ("paging", scenarios::paging::SCENARIOS),
     ("search_faults", scenarios::search_faults::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),

@@ -203,6 +203,12 @@ impl<'world> Stage<'world> {
         )
     }
 
+    /// Runs the tests of the explorer page in a browser.
+    pub(crate) fn drive_the_page(&self, page: &str, gateway: &str) -> Result<()> {
+        let world = &self.world;
+        xtask::page::drive(&world.workspace, page, gateway, &world.interrupt)
+    }
+
     /// The path of a release binary, `loadtest` among them.
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
         self.world.binaries.path(name)
