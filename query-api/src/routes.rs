@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
 use log_event::timestamp::Timestamp;
+use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::Config;
@@ -220,8 +221,7 @@ pub fn router(
 }
 
 async fn logs(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
-    let query = uri.query().unwrap_or_default();
-    let request = search_request::from_query_string(query, app.range_bound())?;
+    let request = search_request::from_query_string(query_of(&uri), app.range_bound())?;
     let logs = app.searcher.logs(&request).await?;
     let mut response = json(logs.array);
     if !logs.partial.is_empty() {
@@ -241,7 +241,7 @@ async fn search(State(app): State<Arc<App>>, request: Request) -> Result<Respons
 
 async fn export(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     let bound = app.range_bound();
-    let request = ExportRequest::read(uri.query().unwrap_or_default(), bound)?;
+    let request = ExportRequest::read(query_of(&uri), bound)?;
     let (media_type, extension) = (request.format.media_type(), request.format.extension());
     let file = app.exporter.export(request).await?;
     let now = bound.now.to_rfc3339().replace(':', "-");
@@ -266,8 +266,7 @@ async fn tail(
     let last = headers
         .get(tail::LAST_EVENT_ID)
         .and_then(|id| id.to_str().ok());
-    let query = uri.query().unwrap_or_default();
-    let request = TailRequest::read(query, last, app.range_bound())?;
+    let request = TailRequest::read(query_of(&uri), last, app.range_bound())?;
     let dynamic = app.searcher.dynamic_fields().await?;
     let tail = app.tails.begin(request, dynamic).await?;
     let batches = stream::unfold(tail, |mut tail| async move {
@@ -296,14 +295,11 @@ async fn pipeline(State(app): State<Arc<App>>) -> Response {
     });
     let (sinks, topics) = tokio::join!(app.sinks.ask(), topics);
     let (topic, dead_letters) = topics.unwrap_or_default();
-    let pipeline = Pipeline {
+    reply_of(&Pipeline {
         sinks,
         topic,
         dead_letters,
-    };
-    let mut text = serde_json::to_vec(&pipeline).expect("texts and numbers are JSON");
-    text.push(b'\n');
-    json(text.into())
+    })
 }
 
 async fn openapi_document(State(app): State<Arc<App>>) -> Response {
@@ -325,6 +321,16 @@ impl App {
             now: Timestamp::from_nanos(nanos).expect("a time since the epoch is not negative"),
         }
     }
+}
+
+fn query_of(uri: &Uri) -> &str {
+    uri.query().unwrap_or_default()
+}
+
+fn reply_of(reply: &impl Serialize) -> Response {
+    let mut text = serde_json::to_vec(reply).expect("texts, numbers and raw JSON are JSON");
+    text.push(b'\n');
+    json(text.into())
 }
 
 fn json(body: Bytes) -> Response {

@@ -102,13 +102,8 @@ impl Searcher {
         let _permit = shared.admit(permits)?;
         let deadline = shared.deadline();
         let engine = shared.elasticsearch.engine(deadline).await;
-        let bounded = Bounded {
-            timeout: shared.search_timeout,
-        };
-        let result = shared
-            .elasticsearch
-            .search(body(engine, bounded), deadline)
-            .await;
+        let body = body(engine, shared.bounded());
+        let result = shared.elasticsearch.search(body, deadline).await;
         result.map_err(|error| shared.failed(Operation::Search, error))
     }
 
@@ -120,21 +115,14 @@ impl Searcher {
         &self,
         bodies: impl FnOnce(SearchEngine, Bounded) -> Option<[Bytes; 2]>,
     ) -> Result<Option<[Bytes; 2]>, Problem> {
-        let mut made = None;
-        let engine = self
-            .shared
-            .elasticsearch
-            .engine(self.shared.deadline())
-            .await;
-        let bounded = Bounded {
-            timeout: self.shared.search_timeout,
+        let shared = &*self.shared;
+        let engine = shared.elasticsearch.engine(shared.deadline()).await;
+        let Some([first, second]) = bodies(engine, shared.bounded()) else {
+            return Ok(None);
         };
-        if let Some([first, second]) = bodies(engine, bounded) {
-            let (first, second) =
-                tokio::try_join!(self.ask(1, |_, _| first), self.ask(1, |_, _| second))?;
-            made = Some([first, second]);
-        }
-        Ok(made)
+        let (first, second) =
+            tokio::try_join!(self.ask(1, |_, _| first), self.ask(1, |_, _| second))?;
+        Ok(Some([first, second]))
     }
 
     /// Reads the reply to a search, and notes why it may lack something.
@@ -322,6 +310,12 @@ impl Shared {
             opened = open().await;
         }
         opened
+    }
+
+    fn bounded(&self) -> Bounded {
+        Bounded {
+            timeout: self.search_timeout,
+        }
     }
 
     fn deadline(&self) -> Instant {

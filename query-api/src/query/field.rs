@@ -112,7 +112,9 @@ pub fn levels_in(range: impl Fn(usize) -> bool) -> impl Iterator<Item = &'static
 }
 
 /// Lower case as Lucene's `LowerCaseFilter` makes it: letter by letter, so that
-/// no letter depends on its neighbours or becomes two.
+/// no letter depends on its neighbours or becomes two. Only `İ` has a longer lower case, `i` and a dot, of which the
+/// simple one is the first. Java's and Rust's versions of Unicode differ in letters alone that Unicode 12.1 had not
+/// assigned, and so in no word: no letter that was assigned before can get another lower case.
 pub fn lower_case(c: char) -> char {
     c.to_lowercase().next().unwrap_or(c)
 }

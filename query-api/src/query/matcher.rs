@@ -116,8 +116,8 @@ impl<'a> Candidate<'a> {
     fn equals(&self, field: &Field, value: &str) -> bool {
         match field.kind {
             Kind::Level => self.texts(field).any(|text| {
-                let lower = |text: &'_ str| text.chars().map(lower_case).collect::<String>();
-                lower(text) == lower(value)
+                let asked = value.chars().map(lower_case);
+                text.chars().map(lower_case).eq(asked)
             }),
             Kind::Dynamic => self.leaves.at(&field.path).any(|leaf| {
                 match self.kept(&field.path, leaf) {

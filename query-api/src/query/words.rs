@@ -17,6 +17,7 @@ use std::borrow::Cow;
 mod classes;
 mod rules;
 
+use crate::query::field::lower_case;
 use classes::{ASCII, Class, class_of};
 use rules::{Emoji, Flag, Keycap, Rule, Word, is_picture};
 
@@ -37,7 +38,7 @@ pub fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
         at: 0,
         connectors_until: 0,
     }
-    .map(lower_case)
+    .map(in_lower_case)
 }
 
 /// The words of a text as they are written.
@@ -218,7 +219,7 @@ fn class_at(text: &str, at: usize) -> Option<(Class, usize)> {
 }
 
 /// `word` with each code point replaced by its simple lower case, as Java's `Character.toLowerCase(int)` does it.
-fn lower_case(word: &str) -> Cow<'_, str> {
+fn in_lower_case(word: &str) -> Cow<'_, str> {
     if word.is_ascii() {
         return if word.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(word.to_ascii_lowercase())
@@ -226,18 +227,10 @@ fn lower_case(word: &str) -> Cow<'_, str> {
             Cow::Borrowed(word)
         };
     }
-    if word.chars().all(|c| lower(c) == c) {
+    if word.chars().all(|c| lower_case(c) == c) {
         return Cow::Borrowed(word);
     }
-    Cow::Owned(word.chars().map(lower).collect())
-}
-
-/// The simple lower case of `c`. Only `İ` has a longer one, `i` and a dot, of which the simple one is the first.
-///
-/// Java's and Rust's versions of Unicode differ in letters alone that Unicode 12.1 had not assigned, and so in
-/// no word: no letter that was assigned before can get another lower case.
-fn lower(c: char) -> char {
-    c.to_lowercase().next().unwrap_or(c)
+    Cow::Owned(word.chars().map(lower_case).collect())
 }
 
 #[cfg(test)]

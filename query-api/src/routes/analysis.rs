@@ -8,13 +8,14 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Response;
-use serde::Serialize;
 
-use super::{App, json};
+use super::{App, query_of, reply_of};
 use crate::error::{Code, Problem};
+use crate::es_query::Bounded;
 use crate::facets::FacetsRequest;
 use crate::fields;
 use crate::histogram::{self, Buckets, HistogramRequest};
+use crate::search_request::Sort;
 use crate::surroundings::{self, Context, ContextRequest, EventReply, Place, Trace};
 
 type Reply = Result<Response, Problem>;
@@ -101,21 +102,10 @@ pub(super) async fn trace(
     uri: Uri,
 ) -> Reply {
     let (selection, limit) = surroundings::read_trace(&trace_id, query_of(&uri))?;
-    let ask = |engine, bounded: crate::es_query::Bounded| {
-        bounded.hits(
-            engine,
-            &selection,
-            crate::search_request::Sort::Oldest,
-            limit,
-        )
-    };
+    let ask = |engine, bounded: Bounded| bounded.hits(engine, &selection, Sort::Oldest, limit);
     let reply = app.searcher.ask(1, ask).await?;
     let (found, partial) = app.searcher.read(&reply)?;
     Ok(reply_of(&Trace::new(&found, partial)))
-}
-
-fn query_of(uri: &Uri) -> &str {
-    uri.query().unwrap_or_default()
 }
 
 fn no_event(id: &str) -> Problem {
@@ -123,10 +113,4 @@ fn no_event(id: &str) -> Problem {
     let detail =
         format!("there is no event `{id}`; it may be too new to be indexed, or too old to be kept");
     Problem::new(Code::NotFound, detail)
-}
-
-fn reply_of(reply: &impl Serialize) -> Response {
-    let mut text = serde_json::to_vec(reply).expect("texts, numbers and raw JSON are JSON");
-    text.push(b'\n');
-    json(text.into())
 }

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::examples::EXAMPLES;
 use super::{
-    Class, WORD_UNITS_MAX, Words, class_at, class_of, longest_end, lower, plain_end, word_end,
-    words,
+    Class, WORD_UNITS_MAX, Words, class_at, class_of, longest_end, plain_end, word_end, words,
 };
+use crate::query::field::lower_case;
 
 /// One code point of each part at least, and some whose lower case is long or far away.
 const TRICKY: &[char] = &[
@@ -175,7 +175,12 @@ fn long_texts_without_an_end_in_sight_have_their_words_at_once() {
 #[test]
 fn the_lower_case_of_what_is_in_a_word_is_in_a_word() {
     for c in ('\0'..=char::MAX).filter(|c| class_of(*c) != Class::Other) {
-        assert_ne!(class_of(lower(c)), Class::Other, "{}", c.escape_unicode());
+        assert_ne!(
+            class_of(lower_case(c)),
+            Class::Other,
+            "{}",
+            c.escape_unicode()
+        );
     }
 }
 
@@ -197,7 +202,7 @@ proptest! {
             prop_assert!(at.is_some());
             from += at.unwrap_or_default() + word.len();
             prop_assert!(!word.is_empty());
-            expected.push(word.chars().map(lower).collect::<String>());
+            expected.push(word.chars().map(lower_case).collect::<String>());
         }
         prop_assert_eq!(words(&text).collect::<Vec<_>>(), expected);
     }
