@@ -219,10 +219,10 @@ impl Reader {
             let (first, end) = consumer.fetch_watermarks(&self.topic, partition, TIMEOUT)?;
             let earliest = first.max(end - RESUME_RECORDS_MAX);
             let after = self.request.after.as_ref();
-            let start = match after.map(|after| after.0.get(&partition)) {
+            let start = match after.map(|after| after.0.get(&partition).copied()) {
                 Some(Some(after)) => {
-                    let start = (*after).max(earliest).min(end);
-                    self.dropped += u64::try_from(start - after).unwrap_or(0);
+                    let start = after.max(earliest).min(end);
+                    self.note_dropped(u64::try_from(start - after).unwrap_or(0));
                     start
                 }
                 None if begins => end,
@@ -232,7 +232,6 @@ impl Reader {
             self.position.0.insert(partition, start);
             list.add_partition_offset(&self.topic, partition, rdkafka::Offset::Offset(start))?;
         }
-        self.progress.dropped = self.dropped;
         if list.count() > 0 {
             consumer.incremental_assign(&list)?;
         }
@@ -268,6 +267,11 @@ impl Reader {
                 }
             }
         }
+    }
+
+    fn note_dropped(&mut self, records: u64) {
+        self.dropped += records;
+        self.progress.dropped += records;
     }
 
     fn take(&mut self, record: &BorrowedMessage<'_>) {
@@ -314,8 +318,7 @@ impl Reader {
         if sent {
             self.dropped = 0;
         } else {
-            self.dropped += events;
-            self.progress.dropped += events;
+            self.note_dropped(events);
         }
         self.batch_since = Instant::now();
     }

@@ -20,8 +20,8 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// The longest that anything is waited for.
 const FOLLOW_MAX: Duration = Duration::from_secs(180);
-/// The load of the second scenario.
-const EVENTS: u64 = 100_000;
+/// The load of the second scenario; it lasts longer than the pause between two looks for new partitions.
+const EVENTS: u64 = 175_000;
 const RATE: &str = "5000";
 
 /// A client of the tail.
@@ -219,6 +219,12 @@ fn a_slow_reader_is_told_what_was_dropped_and_others_are_not_delayed(
         }
     }
     ensure!(events + dropped == EVENTS, "{events} + {dropped}");
+    let told = slow.until(|sent| sent.kind == "status")?;
+    let told = told.last().map(|sent| sent.data["dropped"].clone());
+    ensure!(
+        told == Some(json!(dropped)),
+        "{dropped} dropped, the status says {told:?}"
+    );
     ensure!(dropped > 0, "the slow reader lost nothing; it was not slow");
     let after = api.memory_peak_bytes()?;
     eprintln!(
