@@ -7,13 +7,14 @@
 //! 4. [`search_request`]: query string or JSON body become a checked request,
 //!    its dates by [`query_date`].
 //! 5. [`cursor`]: where the next page starts, as an opaque text.
-//! 6. [`searcher`]: admits a search, leads it to Elasticsearch and back.
-//! 7. [`open_cursors`]: how many points in time are held, and which goes first.
-//! 8. [`es_query`]: the request as Elasticsearch's JSON.
-//! 9. [`elasticsearch`]: sends it and judges the reply.
-//! 10. [`search_response`]: hits become the reply.
-//! 11. [`error`]: every way to say no.
-//! 12. [`metrics`], [`openapi`]: what operators and programs read about all this.
+//! 6. [`passthrough`]: or, below `/elasticsearch`, what of Elasticsearch's own API is passed on.
+//! 7. [`searcher`]: admits a search, leads it to Elasticsearch and back.
+//! 8. [`open_cursors`]: how many points in time are held, and which goes first.
+//! 9. [`es_query`]: the request as Elasticsearch's JSON.
+//! 10. [`elasticsearch`]: sends it and judges the reply.
+//! 11. [`search_response`]: hits become the reply.
+//! 12. [`error`]: every way to say no.
+//! 13. [`metrics`], [`openapi`]: what operators and programs read about all this.
 
 pub mod config;
 pub mod server;
@@ -21,6 +22,7 @@ pub mod routes;
 pub mod search_request;
 pub mod query_date;
 pub mod cursor;
+pub mod passthrough;
 pub mod searcher;
 pub mod open_cursors;
 pub mod es_query;

@@ -29,14 +29,17 @@ pub enum Operation {
     CloseCursor,
     /// The probe for readiness.
     Probe,
+    /// A request below `/elasticsearch`.
+    PassOn,
 }
 
 impl Operation {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Search,
         Self::OpenCursor,
         Self::CloseCursor,
         Self::Probe,
+        Self::PassOn,
     ];
 
     fn as_str(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Operation {
             Self::OpenCursor => "open_cursor",
             Self::CloseCursor => "close_cursor",
             Self::Probe => "probe",
+            Self::PassOn => "pass_on",
         }
     }
 }

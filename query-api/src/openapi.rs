@@ -27,9 +27,33 @@ pub fn document() -> String {
 #[openapi(
     info(
         title = "logflow query-api",
-        description = "Searches log events. Every refusal is `application/problem+json` with a stable `code`."
+        description = "Searches log events. Every refusal is `application/problem+json` with a stable `code`; below `/elasticsearch` it is Elasticsearch's own shape, with the code as the `type`, after `logflow_`."
     ),
-    paths(logs, search, openapi_json, healthz, readyz, metrics)
+    paths(
+        logs,
+        search,
+        pass_root,
+        pass_health,
+        pass_multi_search,
+        pass_search_all_get,
+        pass_search_all,
+        pass_search_get,
+        pass_search,
+        pass_count_all_get,
+        pass_count_all,
+        pass_count_get,
+        pass_count,
+        pass_mapping_all,
+        pass_mapping,
+        pass_field_caps_all_get,
+        pass_field_caps_all,
+        pass_field_caps_get,
+        pass_field_caps,
+        openapi_json,
+        healthz,
+        readyz,
+        metrics
+    )
 )]
 struct Document;
 
@@ -185,6 +209,190 @@ fn logs() {}
     )
 )]
 fn search() {}
+
+/// What the search engine is: name and version.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/",
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_root() {}
+
+/// Whether the cluster is well.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/_cluster/health",
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_health() {}
+
+/// Elasticsearch's `_msearch`, read-only and bounded, as Grafana sends it; docs/grafana.md lists what is passed on.
+#[utoipa::path(
+    post,
+    path = "/elasticsearch/_msearch",
+    request_body(content = Object, content_type = "application/x-ndjson"),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_multi_search() {}
+
+/// Elasticsearch's `_search` in all indices that are open.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/_search",
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_search_all_get() {}
+
+/// Elasticsearch's `_search` in all indices that are open.
+#[utoipa::path(
+    post,
+    path = "/elasticsearch/_search",
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_search_all() {}
+
+/// Elasticsearch's `_search` in some of them.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/{index}/_search",
+    params(("index" = String, Path, description = "Indices within `--index`.")),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_search_get() {}
+
+/// Elasticsearch's `_search` in some of them.
+#[utoipa::path(
+    post,
+    path = "/elasticsearch/{index}/_search",
+    params(("index" = String, Path, description = "Indices within `--index`.")),
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_search() {}
+
+/// Elasticsearch's `_count` in all indices that are open.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/_count",
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_count_all_get() {}
+
+/// Elasticsearch's `_count` in all indices that are open.
+#[utoipa::path(
+    post,
+    path = "/elasticsearch/_count",
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_count_all() {}
+
+/// Elasticsearch's `_count` in some of them.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/{index}/_count",
+    params(("index" = String, Path, description = "Indices within `--index`.")),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_count_get() {}
+
+/// Elasticsearch's `_count` in some of them.
+#[utoipa::path(
+    post,
+    path = "/elasticsearch/{index}/_count",
+    params(("index" = String, Path, description = "Indices within `--index`.")),
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_count() {}
+
+/// The mapping of all indices that are open.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/_mapping",
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_mapping_all() {}
+
+/// The mapping of some of them.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/{index}/_mapping",
+    params(("index" = String, Path, description = "Indices within `--index`.")),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_mapping() {}
+
+/// Elasticsearch's `_field_caps` in all indices that are open.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/_field_caps",
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_field_caps_all_get() {}
+
+/// Elasticsearch's `_field_caps` in all indices that are open.
+#[utoipa::path(
+    post,
+    path = "/elasticsearch/_field_caps",
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_field_caps_all() {}
+
+/// Elasticsearch's `_field_caps` in some of them.
+#[utoipa::path(
+    get,
+    path = "/elasticsearch/{index}/_field_caps",
+    params(("index" = String, Path, description = "Indices within `--index`.")),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_field_caps_get() {}
+
+/// Elasticsearch's `_field_caps` in some of them.
+#[utoipa::path(
+    post,
+    path = "/elasticsearch/{index}/_field_caps",
+    params(("index" = String, Path, description = "Indices within `--index`.")),
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
+    )
+)]
+fn pass_field_caps() {}
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI.", body = Object, content_type = "application/json")))]

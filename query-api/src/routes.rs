@@ -1,6 +1,6 @@
 //! The router: which path leads where, and what every request passes on its way.
 //!
-//! In the flow: `server` → **`routes`** → `search_request`.
+//! In the flow: `server` → **`routes`** → `search_request`, `passthrough`.
 //! Not here: `/healthz`, `/readyz`, `/metrics` themselves (`service::operations`).
 
 use std::sync::Arc;
@@ -12,20 +12,31 @@ use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use log_event::timestamp::Timestamp;
+use service::elasticsearch::Reply;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::Config;
+use crate::config::{Config, IndexExpression};
 use crate::error::{Code, Problem};
 use crate::metrics::Metrics;
 use crate::openapi;
+use crate::passthrough::endpoint::{Endpoint, Place};
+use crate::passthrough::{self, Bounds, error_body, multi_search};
 use crate::search_request::{self, RangeBound};
 use crate::search_response::Partial;
 use crate::searcher::Searcher;
 
 /// Says on a `GET /logs` reply that events may be missing, and why.
 const PARTIAL: HeaderName = HeaderName::from_static("logflow-partial");
+/// What is told of a reply that is passed on: how to read it, whose it is (clients of Elasticsearch's make sure
+/// of that), what is deprecated in it, and when to come again.
+const PASSED_ON: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    HeaderName::from_static("x-elastic-product"),
+    header::WARNING,
+    header::RETRY_AFTER,
+];
 /// How long a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,6 +47,20 @@ pub enum Route {
     Logs,
     /// `POST /api/v1/search`.
     Search,
+    /// `GET /elasticsearch/`: what it is.
+    PassRoot,
+    /// `GET /elasticsearch/_cluster/health`.
+    PassHealth,
+    /// `POST /elasticsearch/_msearch`.
+    PassMultiSearch,
+    /// `/elasticsearch/_search`, with and without an index.
+    PassSearch,
+    /// `/elasticsearch/_count`, with and without an index.
+    PassCount,
+    /// `/elasticsearch/_mapping`, with and without an index.
+    PassMapping,
+    /// `/elasticsearch/_field_caps`, with and without an index.
+    PassFieldCaps,
     /// `GET /openapi.json`.
     OpenApi,
     /// `GET /healthz`.
@@ -50,9 +75,16 @@ pub enum Route {
 
 impl Route {
     /// All of them, for the metrics and the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::Logs,
         Self::Search,
+        Self::PassRoot,
+        Self::PassHealth,
+        Self::PassMultiSearch,
+        Self::PassSearch,
+        Self::PassCount,
+        Self::PassMapping,
+        Self::PassFieldCaps,
         Self::OpenApi,
         Self::Healthz,
         Self::Readyz,
@@ -63,14 +95,30 @@ impl Route {
     /// As in the metrics, and as in the router except for the last.
     #[must_use]
     pub fn label(self) -> &'static str {
+        self.paths().first().copied().unwrap_or("unknown")
+    }
+
+    /// Where it is served, as the documentation spells it.
+    #[must_use]
+    pub fn paths(self) -> &'static [&'static str] {
         match self {
-            Self::Logs => "/logs",
-            Self::Search => "/api/v1/search",
-            Self::OpenApi => "/openapi.json",
-            Self::Healthz => "/healthz",
-            Self::Readyz => "/readyz",
-            Self::Metrics => "/metrics",
-            Self::Unknown => "unknown",
+            Self::Logs => &["/logs"],
+            Self::Search => &["/api/v1/search"],
+            Self::PassRoot => &["/elasticsearch/"],
+            Self::PassHealth => &["/elasticsearch/_cluster/health"],
+            Self::PassMultiSearch => &["/elasticsearch/_msearch"],
+            Self::PassSearch => &["/elasticsearch/_search", "/elasticsearch/{index}/_search"],
+            Self::PassCount => &["/elasticsearch/_count", "/elasticsearch/{index}/_count"],
+            Self::PassMapping => &["/elasticsearch/_mapping", "/elasticsearch/{index}/_mapping"],
+            Self::PassFieldCaps => &[
+                "/elasticsearch/_field_caps",
+                "/elasticsearch/{index}/_field_caps",
+            ],
+            Self::OpenApi => &["/openapi.json"],
+            Self::Healthz => &["/healthz"],
+            Self::Readyz => &["/readyz"],
+            Self::Metrics => &["/metrics"],
+            Self::Unknown => &[],
         }
     }
 }
@@ -78,6 +126,8 @@ impl Route {
 struct App {
     searcher: Searcher,
     metrics: Metrics,
+    index: IndexExpression,
+    search_timeout: Duration,
     time_range_max: Option<Duration>,
     openapi: Bytes,
 }
@@ -92,6 +142,8 @@ pub fn router(config: &Config, searcher: Searcher, metrics: Metrics) -> Router {
     let app = Arc::new(App {
         searcher,
         metrics,
+        index: config.index.clone(),
+        search_timeout: config.search_timeout,
         time_range_max: config.time_range_max,
         openapi: openapi::document().into(),
     });
@@ -99,6 +151,11 @@ pub fn router(config: &Config, searcher: Searcher, metrics: Metrics) -> Router {
         .route(Route::Logs.label(), get(logs))
         .route(Route::Search.label(), post(search))
         .route(Route::OpenApi.label(), get(openapi_document))
+        // One handler for all of it: which paths are passed on is decided in one place (`passthrough::endpoint`),
+        // and every other is refused in Elasticsearch's shape.
+        .route(passthrough::endpoint::PREFIX, any(elasticsearch))
+        .route("/elasticsearch/", any(elasticsearch))
+        .route("/elasticsearch/{*path}", any(elasticsearch))
         .with_state(Arc::clone(&app))
         .merge(operations)
         .fallback(not_found)
@@ -129,6 +186,28 @@ async fn search(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     Ok(json(page))
 }
 
+async fn elasticsearch(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let place = match Place::read(uri.path()) {
+        Ok(place) => place,
+        Err(problem) => return error_body::respond(&problem, 0),
+    };
+    let endpoint = place.endpoint;
+    let mut response = if endpoint.takes(&method) {
+        let query = uri.query().unwrap_or_default();
+        app.pass_on(&place, query, request).await
+    } else {
+        let detail = format!("`{}` takes {}", endpoint.name(), endpoint.allow());
+        let problem = Problem::new(Code::MethodNotAllowed, detail);
+        let mut response = error_body::respond(&problem, 0);
+        let allow = HeaderValue::from_static(endpoint.allow());
+        response.headers_mut().insert(header::ALLOW, allow);
+        response
+    };
+    response.extensions_mut().insert(endpoint.route());
+    response
+}
+
 async fn openapi_document(State(app): State<Arc<App>>) -> Response {
     (
         [(header::CONTENT_TYPE, "application/json")],
@@ -138,6 +217,30 @@ async fn openapi_document(State(app): State<Arc<App>>) -> Response {
 }
 
 impl App {
+    async fn pass_on(&self, place: &Place, query: &str, request: Request) -> Response {
+        let is_multi_search = place.endpoint == Endpoint::MultiSearch;
+        let body = match read_body(request).await {
+            Ok(body) => body,
+            Err(problem) => return error_body::respond(&problem, is_multi_search.into()),
+        };
+        let bounds = Bounds {
+            index: &self.index,
+            search_timeout: self.search_timeout,
+            range: self.range_bound(),
+        };
+        let reply = match passthrough::judge(place, query, &body, bounds) {
+            Ok(passage) => self.searcher.pass_on(&passage).await,
+            Err(problem) => Err(problem),
+        };
+        match reply {
+            Ok(reply) => passed_on(reply),
+            Err(problem) if is_multi_search => {
+                error_body::respond(&problem, multi_search::count(&body))
+            }
+            Err(problem) => error_body::respond(&problem, 0),
+        }
+    }
+
     fn range_bound(&self) -> RangeBound {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nanos = since.map_or(0, |since| {
@@ -148,6 +251,21 @@ impl App {
             now: Timestamp::from_nanos(nanos).expect("a time since the epoch is not negative"),
         }
     }
+}
+
+/// Status and body as they came, and of the headers those that belong to them.
+fn passed_on(reply: Reply) -> Response {
+    let mut response = reply.body.into_response();
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    for name in PASSED_ON {
+        if let Some(value) = reply.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn json(body: Bytes) -> Response {
@@ -204,8 +322,9 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let _in_flight = app.metrics.enter();
     let path = request.uri().path();
     let known = Route::ALL.into_iter().find(|route| route.label() == path);
-    let route = known.unwrap_or(Route::Unknown);
     let response = next.run(request).await;
+    let told = response.extensions().get::<Route>().copied();
+    let route = told.or(known).unwrap_or(Route::Unknown);
     let refusal = response.extensions().get::<Code>().copied();
     let seconds = started.elapsed().as_secs_f64();
     app.metrics

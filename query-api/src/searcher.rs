@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use service::elasticsearch::Reply;
 use service::search_engine::SearchEngine;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -20,6 +21,7 @@ use crate::error::{Code, Problem};
 use crate::es_query;
 use crate::metrics::{Metrics, Operation};
 use crate::open_cursors::OpenCursors;
+use crate::passthrough::Passage;
 use crate::search_request::{PAGE_LIMIT_MAX, SearchRequest};
 use crate::search_response::{Found, Partial};
 
@@ -171,6 +173,20 @@ impl Searcher {
         Ok(found.into_page(&partial, next_cursor))
     }
 
+    /// Passes a request on, and gives Elasticsearch's reply, whatever its status is.
+    ///
+    /// # Errors
+    /// A [`Problem`] if there is no room or no reply, at the deadline at the latest.
+    pub async fn pass_on(&self, passage: &Passage) -> Result<Reply, Problem> {
+        let shared = &*self.shared;
+        let _permits = shared.admit_many(passage.permits)?;
+        let reply = shared
+            .elasticsearch
+            .pass_on(passage, shared.deadline())
+            .await;
+        reply.map_err(|error| shared.failed(Operation::PassOn, error))
+    }
+
     /// Probes Elasticsearch once, for readiness.
     pub async fn probe(&self) {
         self.shared.elasticsearch.probe().await;
@@ -207,7 +223,10 @@ impl Searcher {
 
 impl Shared {
     fn admit(&self, request: &SearchRequest) -> Result<SemaphorePermit<'_>, Problem> {
-        let permits = request.limit.div_ceil(PAGE_LIMIT_MAX);
+        self.admit_many(request.limit.div_ceil(PAGE_LIMIT_MAX))
+    }
+
+    fn admit_many(&self, permits: u32) -> Result<SemaphorePermit<'_>, Problem> {
         self.permits.try_acquire_many(permits).map_err(|_| {
             let detail = "too many searches run at once; try again";
             Problem::new(Code::Overloaded, detail)

@@ -28,6 +28,7 @@ mod scenarios {
     pub(crate) mod search;
     pub(crate) mod paging;
     pub(crate) mod search_faults;
+    pub(crate) mod grafana;
     pub(crate) mod metrics;
 }
 
@@ -49,6 +50,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("search", scenarios::search::SCENARIOS),
     ("paging", scenarios::paging::SCENARIOS),
     ("search_faults", scenarios::search_faults::SCENARIOS),
+    ("grafana", scenarios::grafana::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
