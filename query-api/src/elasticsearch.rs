@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use service::elasticsearch::{Method, NoReply, Nodes, Request};
+use service::elasticsearch::{Method, NoReply, Nodes, Reply, Request};
 use service::search_engine::SearchEngine;
 
 use crate::config::IndexExpression;
 use crate::es_query;
 use crate::metrics::{Metrics, Operation};
+use crate::passthrough::endpoint::Endpoint;
+use crate::passthrough::{Passage, identity};
 use crate::search_response::Found;
 
 /// How long closing a point in time may take: it is not waited for.
@@ -198,6 +200,38 @@ impl Elasticsearch {
         }
     }
 
+    /// Sends what `passthrough` has written, and gives the reply as it came, whatever its status is.
+    ///
+    /// # Errors
+    /// [`SearchError::Unreachable`] and [`SearchError::TimedOut`], at the deadline at the latest.
+    pub async fn pass_on(
+        &self,
+        passage: &Passage,
+        deadline: Instant,
+    ) -> Result<Reply, SearchError> {
+        let request = Request {
+            content_type: passage.content_type,
+            body: passage.body.clone(),
+            ..Request::bare(passage.method, &passage.path, until(deadline))
+        };
+        let mut reply = self.reply(Operation::PassOn, request, deadline).await?;
+        if passage.endpoint == Endpoint::Root && reply.status == 405 {
+            let request = Request::bare(Method::Get, identity::NODE_PATH, until(deadline));
+            reply = self.reply(Operation::PassOn, request, deadline).await?;
+            if let Some(root) = identity::from_node(&reply.body) {
+                reply.body = root;
+            }
+        }
+        // The client's own faults are not Elasticsearch's.
+        if matches!(reply.status, 401 | 403 | 429 | 500..) {
+            let error = refusal(reply.status, &reply.body);
+            self.metrics
+                .count_elasticsearch_error(Operation::PassOn, &error);
+            tracing::warn!(%error, "a request was passed on, and refused");
+        }
+        Ok(reply)
+    }
+
     /// Asks whether searches can work, and remembers the answer for [`Elasticsearch::not_ready`].
     pub async fn probe(&self) {
         let deadline = Instant::now() + PROBE_TIMEOUT;
@@ -238,6 +272,19 @@ impl Elasticsearch {
         request: Request<'_>,
         deadline: Instant,
     ) -> Result<Bytes, SearchError> {
+        let reply = self.reply(operation, request, deadline).await?;
+        match reply.status {
+            200..=299 => Ok(reply.body),
+            status => Err(refusal(status, &reply.body)),
+        }
+    }
+
+    async fn reply(
+        &self,
+        operation: Operation,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, NoReply> {
         let timer = self.metrics.elasticsearch_timer(operation);
         let again = request.clone();
         let mut reply = self.nodes.send(request).await;
@@ -251,11 +298,7 @@ impl Elasticsearch {
             reply = self.nodes.send(again).await;
         }
         timer.observe_duration();
-        let reply = reply?;
-        match reply.status {
-            200..=299 => Ok(reply.body),
-            status => Err(refusal(status, &reply.body)),
-        }
+        reply
     }
 }
 

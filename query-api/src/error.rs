@@ -33,6 +33,8 @@ pub enum Code {
     InvalidCursor,
     /// The cursor's point in time is closed: start again without a cursor.
     CursorExpired,
+    /// Not among what is passed on to Elasticsearch below `/elasticsearch`.
+    NotAllowed,
     /// No such path.
     NotFound,
     /// The path exists, the method does not.
@@ -63,7 +65,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, for the metrics and the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::UnknownParameter,
         Self::DuplicateParameter,
         Self::InvalidParameter,
@@ -73,6 +75,7 @@ impl Code {
         Self::InvalidJson,
         Self::InvalidCursor,
         Self::CursorExpired,
+        Self::NotAllowed,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
@@ -101,6 +104,7 @@ impl Code {
             Self::InvalidJson => "invalid_json",
             Self::InvalidCursor => "invalid_cursor",
             Self::CursorExpired => "cursor_expired",
+            Self::NotAllowed => "not_allowed",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BodyTooLarge => "body_too_large",
@@ -130,6 +134,7 @@ impl Code {
             | Self::InvalidJson
             | Self::InvalidCursor => StatusCode::BAD_REQUEST,
             Self::CursorExpired => StatusCode::GONE,
+            Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -154,7 +159,7 @@ impl Code {
     }
 
     /// Whole seconds after which the same request may succeed.
-    fn retry_after_seconds(self) -> Option<u8> {
+    pub(crate) fn retry_after_seconds(self) -> Option<u8> {
         match self {
             Self::Overloaded => Some(1),
             Self::ElasticsearchUnreachable
@@ -170,6 +175,7 @@ impl Code {
             | Self::InvalidJson
             | Self::InvalidCursor
             | Self::CursorExpired
+            | Self::NotAllowed
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::BodyTooLarge

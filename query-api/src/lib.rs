@@ -10,6 +10,7 @@
 //!    [`histogram`], [`facets`], [`fields`], [`surroundings`], [`export`]: what else is asked
 //!    about them.
 //! 6. [`cursor`]: where the next page starts, as an opaque text.
+//!    [`passthrough`]: or, below `/elasticsearch`, what of Elasticsearch's own API is passed on.
 //! 7. [`searcher`]: admits a search, leads it to Elasticsearch and back;
 //!    [`exporter`]: page after page. [`tail`], [`tail_reader`]: straight from Kafka instead.
 //!    [`pipeline`], [`sinks`], [`letters`]: how it gets there.
@@ -35,6 +36,7 @@ pub mod fields;
 pub mod surroundings;
 pub mod export;
 pub mod cursor;
+pub mod passthrough;
 pub mod searcher;
 pub mod exporter;
 pub mod kafka;

@@ -31,15 +31,18 @@ pub enum Operation {
     Fields,
     /// The probe for readiness.
     Probe,
+    /// A request below `/elasticsearch`.
+    PassOn,
 }
 
 impl Operation {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Search,
         Self::OpenCursor,
         Self::CloseCursor,
         Self::Fields,
         Self::Probe,
+        Self::PassOn,
     ];
 
     fn as_str(self) -> &'static str {
@@ -49,6 +52,7 @@ impl Operation {
             Self::CloseCursor => "close_cursor",
             Self::Fields => "fields",
             Self::Probe => "probe",
+            Self::PassOn => "pass_on",
         }
     }
 }

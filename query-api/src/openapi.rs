@@ -17,6 +17,8 @@ use crate::pipeline::Pipeline;
 use crate::search_response::Page;
 use crate::surroundings::{Context, EventReply, Trace};
 
+mod elasticsearch;
+
 /// The document as JSON.
 ///
 /// # Panics
@@ -32,7 +34,7 @@ pub fn document() -> String {
 #[openapi(
     info(
         title = "logflow query-api",
-        description = "Searches log events. Every refusal is `application/problem+json` with a stable `code`."
+        description = "Searches log events. Every refusal is `application/problem+json` with a stable `code`; below `/elasticsearch` it is Elasticsearch's own shape, with the code as the `type`, after `logflow_`."
     ),
     paths(
         logs,
@@ -46,6 +48,23 @@ pub fn document() -> String {
         export,
         tail,
         pipeline,
+        elasticsearch::pass_root,
+        elasticsearch::pass_health,
+        elasticsearch::pass_multi_search,
+        elasticsearch::pass_search_all_get,
+        elasticsearch::pass_search_all,
+        elasticsearch::pass_search_get,
+        elasticsearch::pass_search,
+        elasticsearch::pass_count_all_get,
+        elasticsearch::pass_count_all,
+        elasticsearch::pass_count_get,
+        elasticsearch::pass_count,
+        elasticsearch::pass_mapping_all,
+        elasticsearch::pass_mapping,
+        elasticsearch::pass_field_caps_all_get,
+        elasticsearch::pass_field_caps_all,
+        elasticsearch::pass_field_caps_get,
+        elasticsearch::pass_field_caps,
         openapi_json,
         healthz,
         readyz,

@@ -1,6 +1,6 @@
 //! The router: which path leads where, and what every request passes on its way.
 //!
-//! In the flow: `server` → **`routes`** → `search_request`.
+//! In the flow: `server` → **`routes`** → `search_request`, `passthrough`.
 //! Not here: `/healthz`, `/readyz`, `/metrics` themselves (`service::operations`).
 
 use std::convert::Infallible;
@@ -13,13 +13,13 @@ use axum::extract::{DefaultBodyLimit, FromRequest as _, MatchedPath, Request, St
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use futures_util::stream;
 use log_event::timestamp::Timestamp;
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::Config;
+use crate::config::{Config, IndexExpression};
 use crate::error::{Code, Problem};
 use crate::export::ExportRequest;
 use crate::exporter::Exporter;
@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::openapi;
 use crate::page;
 use crate::parameters::RangeBound;
+use crate::passthrough;
 use crate::pipeline::Pipeline;
 use crate::search_request;
 use crate::search_response::Partial;
@@ -38,117 +39,15 @@ use crate::tail::{self, TailRequest};
 use crate::tail_reader::Tails;
 
 mod analysis;
+mod elasticsearch;
+mod route;
+
+pub use route::Route;
 
 /// Says on a `GET /logs` reply that events may be missing, and why.
 const PARTIAL: HeaderName = HeaderName::from_static("logflow-partial");
 /// How long a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Every path that is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// `GET /`: the explorer page, and the files that it is made of.
-    Page,
-    /// `GET /app.js`.
-    PageScript,
-    /// `GET /app.css`.
-    PageStyle,
-    /// `GET /icon.svg`.
-    PageIcon,
-    /// `GET /docs`: the API for people.
-    Docs,
-    /// `GET /docs.css`.
-    DocsStyle,
-    /// `GET /logs`.
-    Logs,
-    /// `POST /api/v1/search`.
-    Search,
-    /// `GET /api/v1/histogram`.
-    Histogram,
-    /// `GET /api/v1/fields`.
-    Fields,
-    /// `GET /api/v1/facets`.
-    Facets,
-    /// `GET /api/v1/events/{id}`.
-    Event,
-    /// `GET /api/v1/context`.
-    Context,
-    /// `GET /api/v1/traces/{traceId}`.
-    Trace,
-    /// `GET /api/v1/export`.
-    Export,
-    /// `GET /api/v1/tail`.
-    Tail,
-    /// `GET /api/v1/pipeline`.
-    Pipeline,
-    /// `GET /openapi.json`.
-    OpenApi,
-    /// `GET /healthz`.
-    Healthz,
-    /// `GET /readyz`.
-    Readyz,
-    /// `GET /metrics`.
-    Metrics,
-    /// Any other path.
-    Unknown,
-}
-
-impl Route {
-    /// All of them, for the metrics and the documentation.
-    pub const ALL: [Self; 22] = [
-        Self::Page,
-        Self::PageScript,
-        Self::PageStyle,
-        Self::PageIcon,
-        Self::Docs,
-        Self::DocsStyle,
-        Self::Logs,
-        Self::Search,
-        Self::Histogram,
-        Self::Fields,
-        Self::Facets,
-        Self::Event,
-        Self::Context,
-        Self::Trace,
-        Self::Export,
-        Self::Tail,
-        Self::Pipeline,
-        Self::OpenApi,
-        Self::Healthz,
-        Self::Readyz,
-        Self::Metrics,
-        Self::Unknown,
-    ];
-
-    /// As in the metrics, and as in the router except for the last.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Page => "/",
-            Self::PageScript => "/app.js",
-            Self::PageStyle => "/app.css",
-            Self::PageIcon => "/icon.svg",
-            Self::Docs => "/docs",
-            Self::DocsStyle => "/docs.css",
-            Self::Logs => "/logs",
-            Self::Search => "/api/v1/search",
-            Self::Histogram => "/api/v1/histogram",
-            Self::Fields => "/api/v1/fields",
-            Self::Facets => "/api/v1/facets",
-            Self::Event => "/api/v1/events/{id}",
-            Self::Context => "/api/v1/context",
-            Self::Trace => "/api/v1/traces/{traceId}",
-            Self::Export => "/api/v1/export",
-            Self::Tail => "/api/v1/tail",
-            Self::Pipeline => "/api/v1/pipeline",
-            Self::OpenApi => "/openapi.json",
-            Self::Healthz => "/healthz",
-            Self::Readyz => "/readyz",
-            Self::Metrics => "/metrics",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 struct App {
     searcher: Searcher,
@@ -158,6 +57,8 @@ struct App {
     sinks: Sinks,
     looking: tokio::sync::Mutex<()>,
     metrics: Metrics,
+    index: IndexExpression,
+    search_timeout: Duration,
     time_range_max: Option<Duration>,
     openapi: Bytes,
 }
@@ -188,6 +89,8 @@ pub fn router(
         sinks,
         looking: tokio::sync::Mutex::default(),
         metrics,
+        index: config.index.clone(),
+        search_timeout: config.search_timeout,
         time_range_max: config.time_range_max,
         openapi: openapi::document().into(),
     });
@@ -209,6 +112,11 @@ pub fn router(
         .route(Route::Tail.label(), get(tail))
         .route(Route::Pipeline.label(), get(pipeline))
         .route(Route::OpenApi.label(), get(openapi_document))
+        // One handler for all of it: which paths are passed on is decided in one place (`passthrough::endpoint`),
+        // and every other is refused in Elasticsearch's shape.
+        .route(passthrough::endpoint::PREFIX, any(elasticsearch::pass_on))
+        .route("/elasticsearch/", any(elasticsearch::pass_on))
+        .route("/elasticsearch/{*path}", any(elasticsearch::pass_on))
         .with_state(Arc::clone(&app))
         .merge(operations)
         .merge(page)
@@ -391,8 +299,9 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
             .into_iter()
             .find(|route| route.label() == path.as_str())
     });
-    let route = known.unwrap_or(Route::Unknown);
     let response = next.run(request).await;
+    let told = response.extensions().get::<Route>().copied();
+    let route = told.or(known).unwrap_or(Route::Unknown);
     let refusal = response.extensions().get::<Code>().copied();
     let seconds = started.elapsed().as_secs_f64();
     app.metrics

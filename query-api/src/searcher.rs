@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use service::elasticsearch::Reply;
 use service::search_engine::SearchEngine;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -20,6 +21,7 @@ use crate::error::{Code, Problem};
 use crate::es_query::{self, Bounded};
 use crate::metrics::{Metrics, Operation};
 use crate::open_cursors::OpenCursors;
+use crate::passthrough::Passage;
 use crate::query::field::DynamicFields;
 use crate::query::mapping::dynamic_fields;
 use crate::search_request::{PAGE_LIMIT_MAX, SearchRequest};
@@ -239,6 +241,20 @@ impl Searcher {
     /// Closes what a cursor holds open, when nobody will use it.
     pub fn give_up(&self, cursor: Cursor) {
         self.close(cursor.point_in_time);
+    }
+
+    /// Passes a request on, and gives Elasticsearch's reply, whatever its status is.
+    ///
+    /// # Errors
+    /// A [`Problem`] if there is no room or no reply, at the deadline at the latest.
+    pub async fn pass_on(&self, passage: &Passage) -> Result<Reply, Problem> {
+        let shared = &*self.shared;
+        let _permits = shared.admit(passage.permits)?;
+        let reply = shared
+            .elasticsearch
+            .pass_on(passage, shared.deadline())
+            .await;
+        reply.map_err(|error| shared.failed(Operation::PassOn, error))
     }
 
     /// Probes Elasticsearch once, for readiness.

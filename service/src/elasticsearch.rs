@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use elasticsearch::auth::Credentials;
-use elasticsearch::http::headers::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use elasticsearch::http::headers::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use url::Url;
 
 pub use elasticsearch::http::Method;
+pub use elasticsearch::http::headers::HeaderMap;
 
 /// The first rest of a node that did not answer; doubles up to [`REST_MAX`].
 const REST_MIN: Duration = Duration::from_millis(500);
@@ -133,6 +134,8 @@ impl<'a> Request<'a> {
 pub struct Reply {
     /// The HTTP status, whatever it is.
     pub status: u16,
+    /// The headers, for who passes the reply on.
+    pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
 }
@@ -260,11 +263,16 @@ impl Node {
             .await
             .map_err(|error| self.no_reply(&error, request.timeout))?;
         let status = response.status_code().as_u16();
+        let headers = response.headers().clone();
         let body = response
             .bytes()
             .await
             .map_err(|error| self.no_reply(&error, request.timeout))?;
-        Ok(Reply { status, body })
+        Ok(Reply {
+            status,
+            headers,
+            body,
+        })
     }
 
     fn no_reply(&self, error: &elasticsearch::Error, timeout: Duration) -> NoReply {

@@ -54,11 +54,13 @@ impl SearchEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elasticsearch::HeaderMap;
 
     #[track_caller]
     fn check(status: u16, body: &'static str, expected: Result<SearchEngine, ()>) {
         let reply = Reply {
             status,
+            headers: HeaderMap::new(),
             body: body.into(),
         };
         assert_eq!(SearchEngine::read(&reply).map_err(drop), expected, "{body}");

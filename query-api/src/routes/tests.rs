@@ -127,6 +127,60 @@ async fn what_cannot_be_searched_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_not_passed_on_is_refused_as_elasticsearch_would() {
+    check(
+        Method::GET,
+        "/elasticsearch/secrets/_mapping",
+        "",
+        expect![[r#"
+            403
+            content-type: application/json
+            {"error":{"root_cause":[{"type":"logflow_not_allowed","reason":"the index `secrets` is not among those that are open here; ask for a part of `logflow-*` (`--index`)"}],"type":"logflow_not_allowed","reason":"the index `secrets` is not among those that are open here; ask for a part of `logflow-*` (`--index`)"},"status":403}
+        "#]],
+    )
+    .await;
+    check(Method::POST, "/elasticsearch/_bulk", "", expect![[r#"
+        403
+        content-type: application/json
+        {"error":{"root_cause":[{"type":"logflow_not_allowed","reason":"`/_bulk` is not passed on to Elasticsearch; what is: _msearch, _search, _count, _mapping, _field_caps, _cluster/health and /"}],"type":"logflow_not_allowed","reason":"`/_bulk` is not passed on to Elasticsearch; what is: _msearch, _search, _count, _mapping, _field_caps, _cluster/health and /"},"status":403}
+    "#]]).await;
+    check(
+        Method::POST,
+        "/elasticsearch/_msearch",
+        "{}\n{\"pit\":{}}\n{}\n{}\n",
+        expect![[r#"
+            403
+            content-type: application/json
+            {"error":{"root_cause":[{"type":"logflow_not_allowed","reason":"search 1 of 2: `pit` is not passed on; there are query, post_filter, size, from, sort, search_after, aggs, aggregations, _source, fields, docvalue_fields, stored_fields, script_fields, highlight, timeout, track_total_hits, track_scores, min_score, terminate_after, version, seq_no_primary_term"}],"type":"logflow_not_allowed","reason":"search 1 of 2: `pit` is not passed on; there are query, post_filter, size, from, sort, search_after, aggs, aggregations, _source, fields, docvalue_fields, stored_fields, script_fields, highlight, timeout, track_total_hits, track_scores, min_score, terminate_after, version, seq_no_primary_term"},"status":403,"responses":[{"error":{"root_cause":[{"type":"logflow_not_allowed","reason":"search 1 of 2: `pit` is not passed on; there are query, post_filter, size, from, sort, search_after, aggs, aggregations, _source, fields, docvalue_fields, stored_fields, script_fields, highlight, timeout, track_total_hits, track_scores, min_score, terminate_after, version, seq_no_primary_term"}],"type":"logflow_not_allowed","reason":"search 1 of 2: `pit` is not passed on; there are query, post_filter, size, from, sort, search_after, aggs, aggregations, _source, fields, docvalue_fields, stored_fields, script_fields, highlight, timeout, track_total_hits, track_scores, min_score, terminate_after, version, seq_no_primary_term"},"status":403},{"error":{"root_cause":[{"type":"logflow_not_allowed","reason":"search 1 of 2: `pit` is not passed on; there are query, post_filter, size, from, sort, search_after, aggs, aggregations, _source, fields, docvalue_fields, stored_fields, script_fields, highlight, timeout, track_total_hits, track_scores, min_score, terminate_after, version, seq_no_primary_term"}],"type":"logflow_not_allowed","reason":"search 1 of 2: `pit` is not passed on; there are query, post_filter, size, from, sort, search_after, aggs, aggregations, _source, fields, docvalue_fields, stored_fields, script_fields, highlight, timeout, track_total_hits, track_scores, min_score, terminate_after, version, seq_no_primary_term"},"status":403}]}
+        "#]],
+    )
+    .await;
+    check(Method::DELETE, "/elasticsearch/_search", "", expect![[r#"
+        405
+        content-type: application/json
+        allow: GET,HEAD,POST
+        {"error":{"root_cause":[{"type":"logflow_method_not_allowed","reason":"`_search` takes GET,HEAD,POST"}],"type":"logflow_method_not_allowed","reason":"`_search` takes GET,HEAD,POST"},"status":405}
+    "#]]).await;
+    check(
+        Method::POST,
+        "/elasticsearch/_search",
+        &" ".repeat(1025),
+        expect![[r#"
+            413
+            content-type: application/json
+            {"error":{"root_cause":[{"type":"logflow_body_too_large","reason":"the body is larger than this service takes (`--max-body-bytes`)"}],"type":"logflow_body_too_large","reason":"the body is larger than this service takes (`--max-body-bytes`)"},"status":413}
+        "#]],
+    )
+    .await;
+    check(Method::POST, "/elasticsearch/_search", "{}", expect![[r#"
+        503
+        content-type: application/json
+        retry-after: 2
+        {"error":{"root_cause":[{"type":"logflow_elasticsearch_unreachable","reason":"Elasticsearch cannot be reached; try again"}],"type":"logflow_elasticsearch_unreachable","reason":"Elasticsearch cannot be reached; try again"},"status":503}
+    "#]]).await;
+}
+
+#[tokio::test]
 async fn without_elasticsearch_every_search_is_refused_at_once() {
     let started = Instant::now();
     check(Method::GET, "/logs", "", expect![[r#"
@@ -274,7 +328,7 @@ async fn every_route_is_documented_and_every_documented_route_exists() {
     let served = Route::ALL
         .into_iter()
         .filter(|route| !beside.contains(route));
-    let mut served: Vec<&str> = served.map(Route::label).collect();
+    let mut served: Vec<&str> = served.flat_map(Route::paths).copied().collect();
     served.sort_unstable();
     assert_eq!(paths.keys().collect::<Vec<_>>(), served);
     let router = router_to(&closed_port(), &[]);

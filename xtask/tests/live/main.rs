@@ -32,6 +32,7 @@ mod scenarios {
     pub(crate) mod page;
     pub(crate) mod paging;
     pub(crate) mod search_faults;
+    pub(crate) mod grafana;
     pub(crate) mod metrics;
 }
 
@@ -57,6 +58,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("page", scenarios::page::SCENARIOS),
     ("paging", scenarios::paging::SCENARIOS),
     ("search_faults", scenarios::search_faults::SCENARIOS),
+    ("grafana", scenarios::grafana::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
