@@ -52,7 +52,7 @@ pub const PROGRAM: Program = Program {
             "index-pattern",
             "PATTERN",
             "logflow-{date}",
-            "Names of the daily indices",
+            "Names of the daily indices; with `{tenant}` in it, as logflow-{tenant}-{date}, each tenant has its own",
         ),
         Setting::switch("no-template", "Leave the index template to somebody else"),
         Setting::new(

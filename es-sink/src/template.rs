@@ -66,7 +66,10 @@ impl Template {
     pub fn new(pattern: &IndexPattern) -> Self {
         let wildcard = pattern.wildcard();
         // Where the day stands is part of the name, unless it stands at the end.
-        let stem = wildcard.trim_end_matches('*').replace('*', "-date-");
+        let stem = pattern.as_str().trim_end_matches("{date}");
+        let stem = stem
+            .replace("{date}", "-date-")
+            .replace("{tenant}", "-tenant-");
         let stem = stem
             .split(['-', '_', '.', '+'])
             .filter(|part| !part.is_empty())
@@ -253,6 +256,7 @@ mod tests {
         assert_eq!(template("logflower-{date}").name(), "logflow-logflower");
         assert_eq!(template("team-a-{date}").name(), "logflow-team-a");
         assert_eq!(template("team-{date}-v2").name(), "logflow-team-date-v2");
+        assert_eq!(template("logflow-{tenant}-{date}").name(), "logflow-tenant");
         assert_eq!(
             template("team-{date}-v2").body["index_patterns"],
             json!(["team-*-v2"])

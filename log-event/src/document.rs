@@ -11,7 +11,14 @@ use std::str::FromStr;
 use crate::event_id::of_foreign_record;
 use crate::offset::Offset;
 use crate::record::RecordHeaders;
+use crate::tenant::NO_TENANT;
 
+/// Stands for the day in an index pattern.
+const DATE: &str = "{date}";
+/// Stands for the tenant in an index pattern.
+pub const TENANT: &str = "{tenant}";
+/// With a tenant's name of any length still an index name.
+const PATTERN_BYTES_MAX: usize = 200;
 const MILLIS_PER_DAY: i64 = 86_400_000;
 /// How far before the record's Kafka timestamp an event may lie and still go to its own day.
 pub const EVENT_AGE_DAYS_MAX: i64 = 30;
@@ -105,11 +112,10 @@ impl fmt::Display for UtcDay {
     }
 }
 
-/// How indices are named: a prefix, `{date}`, a suffix.
+/// How indices are named: `{date}`, possibly `{tenant}`, and what stands around them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPattern {
-    prefix: String,
-    suffix: String,
+    text: String,
 }
 
 /// Why an index pattern cannot be used.
@@ -123,39 +129,70 @@ pub enum IndexPatternError {
         "`{0}` is no index name: a prefix of lower-case letters, digits, `-`, `_`, `.` or `+` is needed, and it starts with a letter or a digit"
     )]
     IllegalName(String),
+    /// Else the indices of one tenant could look like those of another.
+    #[error(
+        "`{0}` must keep `{{tenant}}` apart by `-`, `.` or `+` on both sides, and have it once at most, for example `logflow-{{tenant}}-{{date}}`"
+    )]
+    TenantNotApart(String),
 }
 
 impl IndexPattern {
-    /// The name of a day's index.
+    /// The name of a day's index, and of a tenant's where each has one.
     #[must_use]
-    pub fn index_name(&self, day: UtcDay) -> String {
-        format!("{}{day}{}", self.prefix, self.suffix)
+    pub fn index_name(&self, day: UtcDay, tenant: Option<&str>) -> String {
+        self.text
+            .replace(DATE, &day.to_string())
+            .replace(TENANT, tenant.unwrap_or(NO_TENANT))
+    }
+
+    /// Whether each tenant has an index of its own.
+    #[must_use]
+    pub fn is_by_tenant(&self) -> bool {
+        self.text.contains(TENANT)
     }
 
     /// The pattern that matches every index of ours, for templates and searches.
     #[must_use]
     pub fn wildcard(&self) -> String {
-        format!("{}*{}", self.prefix, self.suffix)
+        self.text.replace(DATE, "*").replace(TENANT, "*")
     }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Whether each [`TENANT`] in a name or a pattern of names stands apart from what surrounds it, by a character that
+/// is in no tenant's name.
+#[must_use]
+pub fn keeps_tenants_apart(text: &str) -> bool {
+    const BETWEEN: [char; 3] = ['-', '.', '+'];
+    text.match_indices(TENANT).all(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + TENANT.len()..]);
+        before.ends_with(BETWEEN) && (after.is_empty() || after.starts_with(BETWEEN))
+    })
 }
 
 impl FromStr for IndexPattern {
     type Err = IndexPatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let date_missing = || IndexPatternError::DateMissing(text.to_owned());
-        let (prefix, suffix) = text.split_once("{date}").ok_or_else(date_missing)?;
-        if suffix.contains("{date}") {
-            return Err(date_missing());
+        if text.matches(DATE).count() != 1 {
+            return Err(IndexPatternError::DateMissing(text.to_owned()));
         }
         let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.+".contains(c);
-        let starts_well = prefix.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !starts_well || !text.replace("{date}", "").chars().all(legal) || text.len() > 200 {
+        let literal = text.replace(DATE, "").replace(TENANT, "");
+        let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !starts_well || !literal.chars().all(legal) || text.len() > PATTERN_BYTES_MAX {
             return Err(IndexPatternError::IllegalName(text.to_owned()));
         }
+        if text.matches(TENANT).count() > 1 || !keeps_tenants_apart(text) {
+            return Err(IndexPatternError::TenantNotApart(text.to_owned()));
+        }
         Ok(Self {
-            prefix: prefix.to_owned(),
-            suffix: suffix.to_owned(),
+            text: text.to_owned(),
         })
     }
 }
@@ -180,8 +217,8 @@ mod tests {
     #[track_caller]
     fn check_day(event: Option<i64>, record: Option<i64>, expected: &str) {
         let headers = RecordHeaders {
-            event_id: None,
             event_time_ms: event,
+            ..RecordHeaders::default()
         };
         assert_eq!(index_day(&at(record), &headers).to_string(), expected);
     }
@@ -204,7 +241,7 @@ mod tests {
     fn a_records_id_is_its_header_or_is_made_from_its_coordinates() {
         let with = RecordHeaders {
             event_id: Some("order-17"),
-            event_time_ms: None,
+            ..RecordHeaders::default()
         };
         assert_eq!(document_id(&at(Some(NOON)), &with, b"{}"), "order-17");
         let without = RecordHeaders::default();
@@ -218,16 +255,21 @@ mod tests {
     fn a_pattern_names_indices_and_matches_them() {
         let pattern: IndexPattern = "logflow-{date}".parse().unwrap();
         assert_eq!(
-            pattern.index_name(UtcDay::of_millis(NOON)),
+            pattern.index_name(UtcDay::of_millis(NOON), Some("shop")),
             "logflow-2023.09.15"
         );
         assert_eq!(pattern.wildcard(), "logflow-*");
         let pattern: IndexPattern = "team-{date}-v2".parse().unwrap();
         assert_eq!(
-            pattern.index_name(UtcDay::of_millis(0)),
+            pattern.index_name(UtcDay::of_millis(0), None),
             "team-1970.01.01-v2"
         );
         assert_eq!(pattern.wildcard(), "team-*-v2");
+        let pattern: IndexPattern = "logflow-{tenant}-{date}".parse().unwrap();
+        let named = |tenant| pattern.index_name(UtcDay::of_millis(NOON), tenant);
+        assert_eq!(named(Some("shop")), "logflow-shop-2023.09.15");
+        assert_eq!(named(None), "logflow-_-2023.09.15");
+        assert_eq!(pattern.wildcard(), "logflow-*-*");
     }
 
     #[test]
@@ -250,10 +292,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_pattern_that_could_mix_up_two_tenants_is_refused() {
+        for text in [
+            "logs{tenant}-{date}",
+            "logs_{tenant}-{date}",
+            "logs-{tenant}{date}",
+            "logs-{tenant}_{date}",
+            "logs-{date}{tenant}",
+            "logs-{tenant}-{tenant}-{date}",
+        ] {
+            assert_eq!(
+                text.parse::<IndexPattern>(),
+                Err(IndexPatternError::TenantNotApart(text.to_owned()))
+            );
+        }
+        assert!("logs.{date}.{tenant}".parse::<IndexPattern>().is_ok());
+        assert!("{tenant}-{date}".parse::<IndexPattern>().is_err());
+    }
+
     proptest! {
         #[test]
         fn any_timestamps_give_some_day(event: Option<i64>, record: Option<i64>) {
-            let headers = RecordHeaders { event_id: None, event_time_ms: event };
+            let headers = RecordHeaders { event_time_ms: event, ..RecordHeaders::default() };
             prop_assert_eq!(index_day(&at(record), &headers).to_string().len(), 10);
         }
     }

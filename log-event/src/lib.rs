@@ -3,16 +3,18 @@
 //!
 //! 1. [`timestamp`]: when the event happened, read from what clients send.
 //! 2. [`event`]: one JSON object from a client, checked once and valid from then on.
-//! 3. [`event_id`]: who the event is, so that the same one twice is one document.
-//! 4. [`record`]: the headers under which Kafka keeps it.
-//! 5. [`offset`]: where Kafka keeps it, and where a consumer goes on.
-//! 6. [`document`]: the id and the index under which Elasticsearch keeps it.
-//! 7. [`dead_letter`]: how one is marked that Elasticsearch can never keep.
+//! 3. [`tenant`]: whose it is.
+//! 4. [`event_id`]: who the event is, so that the same one twice is one document.
+//! 5. [`record`]: the headers under which Kafka keeps it.
+//! 6. [`offset`]: where Kafka keeps it, and where a consumer goes on.
+//! 7. [`document`]: the id and the index under which Elasticsearch keeps it.
+//! 8. [`dead_letter`]: how one is marked that Elasticsearch can never keep.
 //!
 //! Everything here is pure: no clock, no randomness, no network, no files.
 
 pub mod timestamp;
 pub mod event;
+pub mod tenant;
 pub mod event_id;
 pub mod record;
 pub mod offset;

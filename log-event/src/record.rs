@@ -4,6 +4,8 @@
 //! The value of a record is the event's JSON, the key is empty by default.
 //! The sink reads these headers and never the value (docs/formats.md).
 
+use crate::tenant;
+
 /// The event's id, as text.
 pub const EVENT_ID: &str = "event-id";
 /// When the event happened: milliseconds since the epoch, in decimal digits.
@@ -24,6 +26,8 @@ pub struct RecordHeaders<'a> {
     pub event_id: Option<&'a str>,
     /// Milliseconds since the epoch.
     pub event_time_ms: Option<i64>,
+    /// The name of the tenant.
+    pub tenant: Option<&'a str>,
 }
 
 impl<'a> RecordHeaders<'a> {
@@ -35,6 +39,7 @@ impl<'a> RecordHeaders<'a> {
             match name {
                 EVENT_ID => found.event_id = value.and_then(usable_id),
                 EVENT_TIME => found.event_time_ms = value.and_then(decimal),
+                TENANT => found.tenant = value.and_then(usable_tenant),
                 _ => {}
             }
         }
@@ -45,6 +50,12 @@ impl<'a> RecordHeaders<'a> {
 fn usable_id(bytes: &[u8]) -> Option<&str> {
     let fits = (1..=EVENT_ID_BYTES_MAX).contains(&bytes.len());
     std::str::from_utf8(bytes).ok().filter(|_| fits)
+}
+
+fn usable_tenant(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|name| tenant::is_name(name))
 }
 
 fn decimal(bytes: &[u8]) -> Option<i64> {
@@ -69,13 +80,17 @@ mod tests {
             (long.as_bytes(), b"12a"),
             (b"\xf0\x28", b"99999999999999999999"),
         ] {
-            let headers = [(EVENT_ID, Some(id)), (EVENT_TIME, Some(time))];
+            let headers = [
+                (EVENT_ID, Some(id)),
+                (EVENT_TIME, Some(time)),
+                (TENANT, Some(b"Not-one")),
+            ];
             assert_eq!(
                 RecordHeaders::read(headers.into_iter()),
                 RecordHeaders::default()
             );
         }
-        let absent = [(EVENT_ID, None), (EVENT_TIME, None)];
+        let absent = [(EVENT_ID, None), (EVENT_TIME, None), (TENANT, None)];
         assert_eq!(
             RecordHeaders::read(absent.into_iter()),
             RecordHeaders::default()
@@ -89,12 +104,14 @@ mod tests {
             (EVENT_TIME, Some(b"1694764800000")),
             ("other", Some(b"x")),
             (EVENT_ID, Some(b"last")),
+            (TENANT, Some(b"shop")),
         ];
         assert_eq!(
             RecordHeaders::read(headers.into_iter()),
             RecordHeaders {
                 event_id: Some("last"),
-                event_time_ms: Some(1_694_764_800_000)
+                event_time_ms: Some(1_694_764_800_000),
+                tenant: Some("shop"),
             }
         );
     }

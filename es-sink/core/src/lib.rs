@@ -7,16 +7,18 @@
 //! 1. [`sink`]: the whole machine's face: inputs in, commands out.
 //! 2. [`assignment`]: which partitions are ours, and since when.
 //! 3. [`offset_tracker`]: which records are in flight, which offset is safe to commit.
-//! 4. [`bulk_request`]: records become the lines of a `_bulk` body.
-//! 5. [`batcher`]: when a bulk request is full or old enough to go.
-//! 6. [`bulk_response`]: what Elasticsearch's reply means for each item.
-//! 7. [`retry`]: how long to wait before the next try.
-//! 8. [`dead_letter`]: the record that keeps what can never be indexed.
-//! 9. [`report`]: what the machine tells people: counters and status.
+//! 4. `index_names`: the index that a record goes to.
+//! 5. [`bulk_request`]: records become the lines of a `_bulk` body.
+//! 6. [`batcher`]: when a bulk request is full or old enough to go.
+//! 7. [`bulk_response`]: what Elasticsearch's reply means for each item.
+//! 8. [`retry`]: how long to wait before the next try.
+//! 9. [`dead_letter`]: the record that keeps what can never be indexed.
+//! 10. [`report`]: what the machine tells people: counters and status.
 
 pub mod sink;
 pub mod assignment;
 pub mod offset_tracker;
+mod index_names;
 pub mod bulk_request;
 pub mod batcher;
 pub mod bulk_response;

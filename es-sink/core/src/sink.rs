@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use log_event::document::{Coordinates, IndexPattern, UtcDay, document_id, index_day};
+use log_event::document::{Coordinates, IndexPattern, document_id, index_day};
 use log_event::offset::{NextOffset, Offset};
 use log_event::record::RecordHeaders;
 
@@ -23,6 +23,7 @@ use crate::batcher::{Batcher, BulkLimits};
 use crate::bulk_request::{Record, RecordParts, SealedRequest, Unframeable, framed};
 use crate::bulk_response::HoldCause;
 use crate::dead_letter::{DeadLetter, Rejection};
+use crate::index_names::IndexNames;
 use crate::report::{Counters, Held, LastError, PartitionStatus, Status};
 use crate::retry::{Backoff, Jitter, Pace};
 use intake::{Intake, PAUSE_AFTER};
@@ -135,7 +136,7 @@ pub struct Sink {
     last_number: u64,
     /// Bytes of requests, without the request being built.
     bytes_held: usize,
-    index_name: Option<(UtcDay, String)>,
+    index_names: IndexNames,
     indexed_timestamps: Vec<(i64, u32)>,
     jitter: Jitter,
     counters: Counters,
@@ -190,7 +191,7 @@ impl Sink {
             intake: Intake::Open,
             last_number: 0,
             bytes_held: 0,
-            index_name: None,
+            index_names: IndexNames::new(config.index_pattern.clone()),
             indexed_timestamps: Vec::new(),
             jitter: Jitter::new(config.seed),
             counters: Counters::default(),
@@ -234,10 +235,7 @@ impl Sink {
         let day = index_day(&at, &headers);
         #[cfg(logflow_mutants)]
         let day = crate::mutant::day(day, now);
-        if self.index_name.as_ref().is_none_or(|(of, _)| *of != day) {
-            self.index_name = Some((day, self.config.index_pattern.index_name(day)));
-        }
-        let index = self.index_name.as_ref().map_or("", |(_, name)| name);
+        let index = self.index_names.name(day, headers.tenant);
         let (building, sealed) = self.batcher.room_for(now, value.len());
         building.push(ticket, index, &id, value, record);
         self.enqueue(sealed, now);
