@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use service::access::{self, Access};
 use service::kafka::{KafkaProperty, contradictions};
 use service::settings::{Arity, Program, Setting, Settings, SettingsError};
 use service::units::{ByteSize, Span};
@@ -28,6 +29,8 @@ pub const PROGRAM: Program = Program {
             "127.0.0.1:3000",
             "Where to listen for HTTP",
         ),
+        access::API_KEYS,
+        access::OPEN,
         Setting::new(
             "kafka-brokers",
             "HOST:PORT",
@@ -126,10 +129,12 @@ pub const PROGRAM: Program = Program {
 };
 
 /// Everything the gateway is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Who may send.
+    pub access: Access,
     /// Where the events go.
     pub kafka: KafkaSettings,
     /// The limits of each client.
@@ -157,7 +162,14 @@ impl Config {
         args: impl IntoIterator<Item = OsString>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, SettingsError> {
-        let mut settings = Settings::load(PROGRAM, args, env)?;
+        Self::check_all(Settings::load(PROGRAM, args, env)?)
+    }
+
+    /// The same from settings that were read already.
+    ///
+    /// # Errors
+    /// All faults together.
+    pub fn check_all(mut settings: Settings) -> Result<Option<Self>, SettingsError> {
         let config = Self::read(&mut settings);
         config.check(&mut settings);
         let checked = settings.finish()?;
@@ -195,8 +207,10 @@ impl Config {
             burst: settings.value::<Span>("rate-limit-burst").0,
             clients_max: settings.value("max-tracked-clients"),
         };
+        let listen = settings.value("listen");
         Self {
-            listen: settings.value("listen"),
+            listen,
+            access: Access::from_settings(settings, listen),
             kafka,
             rate_limits,
             trusted_proxies: settings.list("trusted-proxy"),
@@ -325,7 +339,7 @@ mod tests {
         assert_eq!(config.listen.port(), 3000);
         assert_eq!(config.kafka.topic, "logs");
         assert_eq!(config.rate_limits.requests_per_second, None);
-        assert_eq!(load(&["--check-config"]), Ok(None));
+        assert!(matches!(load(&["--check-config"]), Ok(None)));
     }
 
     #[test]
@@ -387,5 +401,16 @@ mod tests {
               `max-event-bytes` (flag) must not exceed `max-body-bytes`
               `max-bytes-in-flight` (flag) must be at least 93143041, so that the largest request that `max-body-bytes` and `max-events-per-request` allow can pass"#]]
         .assert_eq(&faults.unwrap_err());
+    }
+
+    #[test]
+    fn a_gateway_is_open_beyond_loopback_only_on_purpose() {
+        let refused = load(&["--listen=0.0.0.0:3000"]).unwrap_err();
+        assert!(refused.contains("`listen` (flag) is reached from other machines"));
+        assert!(load(&["--listen=0.0.0.0:3000", "--open"]).is_ok());
+        assert!(load(&["--listen=[::1]:3000"]).is_ok());
+        let refused = load(&["--open", "--api-keys=/nowhere"]).unwrap_err();
+        assert!(refused.contains("`open` (flag) contradicts"), "{refused}");
+        assert!(refused.contains("`/nowhere` cannot be read"), "{refused}");
     }
 }

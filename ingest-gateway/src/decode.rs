@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use log_event::event::{EventError, LogEvent};
 use log_event::event_id::{EventId, EventIdMinter};
+use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use memchr::{memchr_iter, memchr2};
 use serde::de::IgnoredAny;
@@ -218,6 +219,8 @@ pub struct Request<'a> {
     pub received: Timestamp,
     /// Its `Idempotency-Key`.
     pub idempotency_key: Option<&'a str>,
+    /// Whose events they are.
+    pub tenant: Option<&'a Tenant>,
     /// The longest event, in bytes as sent.
     pub event_bytes_max: usize,
 }
@@ -289,6 +292,7 @@ pub fn decode<'a>(
     request: Request<'_>,
     minter: &EventIdMinter,
 ) -> (Vec<Record<'a>>, Refusals) {
+    let tenant = request.tenant.map(Tenant::as_str);
     let mut records = Vec::with_capacity(events.slices.len());
     let mut refusals = Refusals::default();
     for (position, &bytes) in events.slices.iter().enumerate() {
@@ -311,8 +315,8 @@ pub fn decode<'a>(
             }
         };
         let id = match (&event.client_id, request.idempotency_key) {
-            (Some(id), _) => EventId::from_client(None, id),
-            (None, Some(key)) => Ok(EventId::from_idempotency_key(None, key, position, bytes)),
+            (Some(id), _) => EventId::from_client(tenant, id),
+            (None, Some(key)) => Ok(EventId::from_idempotency_key(tenant, key, position, bytes)),
             (None, None) => Ok(minter.mint(request.received)),
         };
         match id {

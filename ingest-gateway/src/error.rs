@@ -3,6 +3,8 @@
 //! In the flow: every file may end a request with a [`Problem`]; `reply` turns
 //! it into bytes. Not here: why one event is refused (`decode`).
 
+use service::access::Denial;
+
 /// The stable code of a refusal (docs/formats.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -44,11 +46,21 @@ pub enum Code {
     Draining,
     /// A fault of ours.
     Internal,
+    /// There are keys, and the request carries none.
+    KeyMissing,
+    /// What it carries is no key.
+    KeyUnreadable,
+    /// There is no such key.
+    KeyUnknown,
+    /// The key has expired.
+    KeyExpired,
+    /// The key may do other things.
+    ScopeMissing,
 }
 
 impl Code {
     /// All codes, for the metrics.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::EmptyBody,
         Self::InvalidJson,
         Self::NoEventAccepted,
@@ -68,6 +80,11 @@ impl Code {
         Self::NotAcknowledged,
         Self::Draining,
         Self::Internal,
+        Self::KeyMissing,
+        Self::KeyUnreadable,
+        Self::KeyUnknown,
+        Self::KeyExpired,
+        Self::ScopeMissing,
     ];
 
     /// As clients read it.
@@ -93,6 +110,11 @@ impl Code {
             Self::NotAcknowledged => "not_acknowledged",
             Self::Draining => "draining",
             Self::Internal => "internal",
+            Self::KeyMissing => "key_missing",
+            Self::KeyUnreadable => "key_unreadable",
+            Self::KeyUnknown => "key_unknown",
+            Self::KeyExpired => "key_expired",
+            Self::ScopeMissing => "scope_missing",
         }
     }
 
@@ -106,6 +128,10 @@ impl Code {
             | Self::InvalidEncoding
             | Self::InvalidIdempotencyKey
             | Self::UnreadableBody => (400, "Bad Request"),
+            Self::KeyMissing | Self::KeyUnreadable | Self::KeyUnknown | Self::KeyExpired => {
+                (401, "Unauthorized")
+            }
+            Self::ScopeMissing => (403, "Forbidden"),
             Self::NotFound => (404, "Not Found"),
             Self::MethodNotAllowed => (405, "Method Not Allowed"),
             Self::RequestTimeout => (408, "Request Timeout"),
@@ -166,6 +192,19 @@ impl Problem {
             retry_after_seconds: None,
             outcome: None,
         }
+    }
+
+    /// One without a key that lets it in.
+    #[must_use]
+    pub fn denied(denial: Denial) -> Self {
+        let code = match denial {
+            Denial::Missing => Code::KeyMissing,
+            Denial::Unreadable => Code::KeyUnreadable,
+            Denial::Unknown => Code::KeyUnknown,
+            Denial::Expired => Code::KeyExpired,
+            Denial::Scope(_) => Code::ScopeMissing,
+        };
+        Self::permanent(code, denial.detail())
     }
 
     /// A 503 with what is known of the events.

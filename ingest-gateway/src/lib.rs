@@ -14,9 +14,12 @@
 //! 10. [`reply`]: what happened becomes a status and a body; [`error`] lists the codes.
 //! 11. [`metrics`]: what operators see.
 //!
+//! Beside the flow, [`keys_command`] makes API keys.
+//!
 //! Upholds GW-1, GW-2 and GW-3 (docs/guarantees.md).
 
 pub mod config;
+pub mod keys_command;
 pub mod server;
 pub mod routes;
 pub mod client;

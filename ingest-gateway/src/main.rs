@@ -4,24 +4,46 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ingest_gateway::config::Config;
+use ingest_gateway::config::{Config, PROGRAM};
+use ingest_gateway::keys_command::{self, GROUP, KeysConfig};
 use ingest_gateway::server::Server;
-use service::settings::SettingsError;
+use service::settings::{Settings, SettingsError};
 use service::{logging, shutdown::Shutdown};
 
 fn main() -> ExitCode {
-    let config = match Config::load(std::env::args_os(), |name| std::env::var(name).ok()) {
-        Ok(Some(config)) => config,
-        Ok(None) => {
-            eprintln!("the configuration has no faults");
-            return ExitCode::SUCCESS;
-        }
+    let settings = Settings::load_with(PROGRAM, &GROUP, std::env::args_os(), |name| {
+        std::env::var(name).ok()
+    });
+    let code = settings.and_then(|(settings, command)| match command {
+        Some(_) => KeysConfig::read(settings).map(|config| make_key(&config)),
+        None => Config::check_all(settings).map(|config| config.map_or_else(sound, serve)),
+    });
+    match code {
+        Ok(code) => code,
         Err(SettingsError::Usage(usage)) => usage.exit(),
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+fn make_key(config: &KeysConfig) -> ExitCode {
+    match keys_command::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn sound() -> ExitCode {
+    eprintln!("the configuration has no faults");
+    ExitCode::SUCCESS
+}
+
+fn serve(config: Config) -> ExitCode {
     logging::start();
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,

@@ -115,6 +115,12 @@ impl Metrics {
         self.namespace.watch(name, help, value);
     }
 
+    /// Where further metrics of this service are registered.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// For `/metrics`.
     #[must_use]
     pub fn registry(&self) -> Registry {

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME};
+use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME, TENANT};
+use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -106,6 +107,7 @@ impl Producer {
     pub fn produce(
         &self,
         records: &[Record<'_>],
+        tenant: Option<&Tenant>,
         received: Timestamp,
         share: Reservation,
     ) -> Delivering {
@@ -127,7 +129,7 @@ impl Producer {
             if record.json.len() > self.batch_bytes_max {
                 large.push((record.position, record.id.as_str().to_owned()));
             }
-            match self.send(&current.0, record, received, &state) {
+            match self.send(&current.0, record, tenant, received, &state) {
                 Ok(()) => {}
                 Err(code) if self.fate(code, record) == Fate::TooLarge => {
                     too_large.push(record.position);
@@ -160,11 +162,12 @@ impl Producer {
         &self,
         producer: &ThreadedProducer<Reports>,
         record: &Record<'_>,
+        tenant: Option<&Tenant>,
         received: Timestamp,
         state: &Arc<RequestState>,
     ) -> Result<(), RDKafkaErrorCode> {
         let time = record.event_time.millis().to_string();
-        let headers = OwnedHeaders::new_with_capacity(3)
+        let mut headers = OwnedHeaders::new_with_capacity(4)
             .insert(Header {
                 key: EVENT_ID,
                 value: Some(record.id.as_str()),
@@ -177,6 +180,12 @@ impl Producer {
                 key: DIALECT,
                 value: Some("json"),
             });
+        if let Some(tenant) = tenant {
+            headers = headers.insert(Header {
+                key: TENANT,
+                value: Some(tenant.as_str()),
+            });
+        }
         let sent = producer.send(
             BaseRecord::<(), [u8], _>::with_opaque_to(&self.settings.topic, Arc::clone(state))
                 .payload(&record.json)

@@ -17,8 +17,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use log_event::event_id::EventIdMinter;
+use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use rdkafka::error::KafkaResult;
+use service::access::{self, Scope};
 use service::operations;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -70,6 +72,7 @@ impl Gateway {
             config,
         });
         gateway.watch();
+        gateway.config.access.watch(gateway.metrics.namespace());
         Ok(gateway)
     }
 
@@ -232,6 +235,10 @@ async fn take(gateway: &Arc<Gateway>, request: Request) -> Result<Reply, Problem
     }
     let client = client(gateway, peer, &parts.headers);
     admitted(gateway.admission.request(client), "requests")?;
+    let access = &gateway.config.access;
+    let caller = access
+        .admit(&parts.headers, Scope::Ingest, received)
+        .map_err(Problem::denied)?;
     let encoding = headers::encoding(&parts.headers)?;
     let key = headers::idempotency_key(&parts.headers)?;
     let announced = headers::content_length(&parts.headers);
@@ -245,6 +252,7 @@ async fn take(gateway: &Arc<Gateway>, request: Request) -> Result<Reply, Problem
     let work = Work {
         body: body.bytes,
         key: key.map(str::to_owned),
+        tenant: caller.tenant().cloned(),
         received,
         _share: share,
     };
@@ -269,6 +277,7 @@ async fn take(gateway: &Arc<Gateway>, request: Request) -> Result<Reply, Problem
 struct Work {
     body: Bytes,
     key: Option<String>,
+    tenant: Option<Tenant>,
     received: Timestamp,
     _share: Reservation,
 }
@@ -302,11 +311,16 @@ fn decode_and_produce_here(gateway: &Gateway, work: &Work) -> Result<Started, Pr
     let request = decode::Request {
         received: work.received,
         idempotency_key: work.key.as_deref(),
+        tenant: work.tenant.as_ref(),
         event_bytes_max: config.kafka.event_bytes_max,
     };
     let (records, refusals) = decode::decode(&events, request, &gateway.minter);
-    let delivering =
-        (!records.is_empty()).then(|| gateway.producer.produce(&records, work.received, share));
+    let delivering = (!records.is_empty()).then(|| {
+        let tenant = work.tenant.as_ref();
+        gateway
+            .producer
+            .produce(&records, tenant, work.received, share)
+    });
     Ok((refusals, delivering))
 }
 
@@ -388,6 +402,9 @@ fn response(reply: Reply) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static(reply.content_type),
     );
+    if reply.status == 401 {
+        headers.insert(header::WWW_AUTHENTICATE, access::CHALLENGE);
+    }
     if let Some(seconds) = reply.retry_after_seconds {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

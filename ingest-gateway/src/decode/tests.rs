@@ -131,6 +131,7 @@ fn request(key: Option<&str>) -> Request<'_> {
     Request {
         received: Timestamp::from_nanos(RECEIVED_NANOS).unwrap(),
         idempotency_key: key,
+        tenant: None,
         event_bytes_max: 100,
     }
 }

@@ -1,6 +1,8 @@
 //! A gateway in front of librdkafka's mock cluster, which speaks the real
 //! protocol over real sockets.
 
+#![allow(dead_code, reason = "not every test needs all of it")]
+
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,136 @@
+//! What a gateway with a key file takes from whom, and what it writes beside the event.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use log_event::tenant::Tenant;
+use rdkafka::Message as _;
+use rdkafka::message::{Headers as _, OwnedMessage};
+use service::access::Scope;
+use service::access::api_keys::NewKey;
+use support::{Client, cluster, records};
+
+fn key(id: &str, scope: Scope, tenant: Option<&str>, random: u8) -> NewKey {
+    let tenant: Option<Tenant> = tenant.map(|name| name.parse().unwrap());
+    NewKey::make(id, &[scope], tenant.as_ref(), None, [random; 32]).unwrap()
+}
+
+fn bearer(key: &NewKey) -> String {
+    format!("Bearer {}", key.credential.to_token())
+}
+
+fn written(folder: &Path, keys: &[&NewKey]) -> PathBuf {
+    let path = folder.join("keys.toml");
+    let text: String = keys.iter().map(|key| key.entry.as_str()).collect();
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn header(record: &OwnedMessage, name: &str) -> Option<String> {
+    let headers = record.headers().unwrap();
+    let found = headers.iter().find(|header| header.key == name)?;
+    Some(String::from_utf8(found.value.unwrap().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn only_a_key_for_ingest_is_let_in_and_its_tenant_is_kept_with_the_event() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let shop = key("shop", Scope::Ingest, Some("shop"), 1);
+    let bank = key("bank", Scope::Ingest, Some("bank"), 2);
+    let nobody_s = key("nobody-s", Scope::Ingest, None, 3);
+    let reader = key("reader", Scope::Query, Some("shop"), 4);
+    let path = written(folder.path(), &[&shop, &bank, &nobody_s, &reader]);
+    let client = Client::new(&cluster, &["--api-keys", path.to_str().unwrap()]);
+    let wrong = format!("{}x", bearer(&shop));
+    for (authorization, status, code) in [
+        ("", 401, "key_missing"),
+        ("Bearer shop", 401, "key_unreadable"),
+        (&wrong, 401, "key_unknown"),
+        (&bearer(&reader), 403, "scope_missing"),
+    ] {
+        let answer = client.post("{}", &[("authorization", authorization)]).await;
+        let answer = match authorization {
+            "" => client.post("{}", &[]).await,
+            _ => answer,
+        };
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (status, Some(code))
+        );
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401);
+        assert!(!answer.body.contains(&shop.credential.secret));
+    }
+    let event = r#"{"eventId":"order-17","message":"x"}"#;
+    for key in [&shop, &bank, &nobody_s] {
+        let sent = [
+            client.post(event, &[("authorization", &bearer(key))]).await,
+            client
+                .post(
+                    "{}",
+                    &[("authorization", &bearer(key)), ("idempotency-key", "k")],
+                )
+                .await,
+        ];
+        assert_eq!(sent.map(|answer| answer.status), [200, 200]);
+    }
+    let records = records(&cluster, 6);
+    let tenants: Vec<_> = records
+        .iter()
+        .map(|record| header(record, "tenant"))
+        .collect();
+    let [shop, bank] = ["shop", "bank"].map(|name| Some(name.to_owned()));
+    assert_eq!(
+        tenants,
+        [shop.clone(), shop, bank.clone(), bank, None, None]
+    );
+    let mut ids: Vec<_> = records
+        .iter()
+        .map(|record| header(record, "event-id"))
+        .collect();
+    assert_eq!(ids[4].as_deref(), Some("order-17"));
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 6, "tenants do not overwrite each other's events");
+}
+
+#[tokio::test]
+async fn a_changed_key_file_counts_without_a_restart_and_a_bad_one_is_told() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = [1, 2].map(|n| key(&format!("key-{n}"), Scope::Ingest, None, n));
+    let path = written(folder.path(), &[&old]);
+    let client = Client::new(&cluster, &["--api-keys", path.to_str().unwrap()]);
+    let status = async |key: &NewKey| {
+        let authorization = bearer(key);
+        client
+            .post("{}", &[("authorization", &authorization)])
+            .await
+            .status
+    };
+    let is_stale = async || {
+        let metrics = client.get("/metrics").await.body;
+        metrics.contains("\ningest_gateway_api_keys_stale 1\n")
+    };
+    assert_eq!((status(&old).await, status(&new).await), (200, 401));
+    std::fs::write(&path, "[[key]]").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_stale().await {
+        assert!(
+            Instant::now() < deadline,
+            "the fault of the file is not told"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((status(&old).await, status(&new).await), (200, 401));
+    written(folder.path(), &[&new]);
+    while is_stale().await {
+        assert!(Instant::now() < deadline, "the new file is not taken over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((status(&old).await, status(&new).await), (401, 200));
+}

@@ -1,0 +1,222 @@
+//! Who may do what, in the order in which a request meets it:
+//!
+//! 1. [`credential`]: what a request carries to say who it is.
+//! 2. [`api_keys`]: which keys there are, and what each of them may do.
+//! 3. [`key_file`]: the file that says so, as it is now.
+//! 4. here: the verdict, as a [`Caller`].
+//!
+//! Without a key file everybody may do everything; a service then listens on
+//! loopback alone, unless it is told otherwise.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderValue};
+use log_event::tenant::Tenant;
+use log_event::timestamp::Timestamp;
+
+use crate::metrics::Namespace;
+use crate::settings::{Setting, Settings};
+
+pub mod credential;
+pub mod api_keys;
+pub mod key_file;
+
+pub use api_keys::{ApiKey, ApiKeys, Scope};
+use credential::Credential;
+use key_file::KeyFile;
+
+/// The setting for the key file of a service.
+pub const API_KEYS: Setting = Setting::optional(
+    "api-keys",
+    "FILE",
+    "The keys that requests must carry, as TOML; it is read again whenever it changes",
+);
+/// What a 401 says is asked for (RFC 6750 §3). `Basic`, which is taken too, would make browsers ask by themselves.
+pub const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"logflow\"");
+/// The setting for a service that is open to everybody.
+pub const OPEN: Setting = Setting::switch(
+    "open",
+    "Listen beyond loopback without keys: everybody who reaches this service may do everything",
+);
+
+/// Decides who may do what. Clones share the key file.
+#[derive(Clone, Debug)]
+pub struct Access {
+    keys: Option<Arc<KeyFile>>,
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// `None`: there are no keys here.
+    key: Option<Arc<ApiKey>>,
+}
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It carries no key.
+    Missing,
+    /// What it carries is no key.
+    Unreadable,
+    /// There is no such key; whether its id or its secret is wrong is not told.
+    Unknown,
+    /// The key was valid once.
+    Expired,
+    /// The key is valid, and may do other things.
+    Scope(Scope),
+}
+
+impl Access {
+    /// Everybody may do everything.
+    #[must_use]
+    pub fn open() -> Self {
+        Self { keys: None }
+    }
+
+    /// Reads `--api-keys` and `--open`, and refuses to be open by oversight.
+    pub fn from_settings(settings: &mut Settings, listen: SocketAddr) -> Self {
+        let api_keys: Option<PathBuf> = settings.optional("api-keys");
+        let is_open = settings.switch("open");
+        let Some(path) = api_keys else {
+            if !listen.ip().is_loopback() && !is_open {
+                settings.reject(
+                    "listen",
+                    "is reached from other machines, and there are no keys: give `--api-keys FILE`, or `--open` to let everybody in",
+                );
+            }
+            return Self::open();
+        };
+        if is_open {
+            settings.reject("open", "contradicts `api-keys`");
+        }
+        match KeyFile::load(path) {
+            Ok(keys) => Self::by(Arc::new(keys)),
+            Err(error) => {
+                settings.reject("api-keys", error);
+                Self::open()
+            }
+        }
+    }
+
+    /// From now on the key file is read again whenever it changes.
+    pub fn watch(&self, metrics: &Namespace) {
+        let Some(keys) = &self.keys else {
+            return;
+        };
+        keys.watch();
+        let keys = Arc::clone(keys);
+        metrics.watch(
+            "api_keys_stale",
+            "1 if the key file has a fault, and the keys from before count; else 0.",
+            move || f64::from(u8::from(keys.is_stale())),
+        );
+    }
+
+    /// The keys that count; none where everybody may do everything.
+    #[must_use]
+    pub fn keys(&self) -> Option<Arc<ApiKeys>> {
+        self.keys.as_ref().map(|keys| keys.current())
+    }
+
+    /// By the keys of a file.
+    #[must_use]
+    pub fn by(keys: Arc<KeyFile>) -> Self {
+        Self { keys: Some(keys) }
+    }
+
+    /// Whether requests must carry a key.
+    #[must_use]
+    pub fn needs_key(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Who this is, by the credential that [`credential::read`] found.
+    ///
+    /// # Errors
+    /// A [`Denial`], never [`Denial::Scope`].
+    pub fn caller(
+        &self,
+        credential: Option<Result<Credential, credential::Unreadable>>,
+        now: Timestamp,
+    ) -> Result<Caller, Denial> {
+        let Some(keys) = &self.keys else {
+            return Ok(Caller::anybody());
+        };
+        let credential = credential.ok_or(Denial::Missing)?;
+        let credential = credential.map_err(|_| Denial::Unreadable)?;
+        let key = keys.current().find(&credential).ok_or(Denial::Unknown)?;
+        if key.expires.is_some_and(|end| end <= now) {
+            return Err(Denial::Expired);
+        }
+        Ok(Caller { key: Some(key) })
+    }
+
+    /// Who sent the headers, if it may do this.
+    ///
+    /// # Errors
+    /// A [`Denial`].
+    pub fn admit(
+        &self,
+        headers: &HeaderMap,
+        scope: Scope,
+        now: Timestamp,
+    ) -> Result<Caller, Denial> {
+        let caller = self.caller(credential::read(headers), now)?;
+        match caller.may(scope) {
+            true => Ok(caller),
+            false => Err(Denial::Scope(scope)),
+        }
+    }
+}
+
+impl Caller {
+    /// Somebody, where there are no keys.
+    #[must_use]
+    pub fn anybody() -> Self {
+        Self { key: None }
+    }
+
+    /// The key, where there are keys.
+    #[must_use]
+    pub fn key(&self) -> Option<&ApiKey> {
+        self.key.as_deref()
+    }
+
+    /// Whether it may do this.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.key().is_none_or(|key| key.scopes.contains(&scope))
+    }
+
+    /// Whose events it sends and sees; `None`: those of no tenant when it sends, all when it sees.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&Tenant> {
+        self.key().and_then(|key| key.tenant.as_ref())
+    }
+}
+
+impl Denial {
+    /// For people.
+    #[must_use]
+    pub fn detail(self) -> String {
+        match self {
+            Self::Missing => {
+                "this service needs an API key: send `Authorization: Bearer ID.SECRET`".to_owned()
+            }
+            Self::Unreadable => {
+                "the API key cannot be read: send it as `Authorization: Bearer ID.SECRET`, `ApiKey` or `Basic` with the base64 of ID:SECRET, or as `X-API-Key: ID.SECRET`".to_owned()
+            }
+            Self::Unknown => "there is no such API key, or its secret is another one".to_owned(),
+            Self::Expired => "the API key has expired; ask the operator for another one".to_owned(),
+            Self::Scope(scope) => format!(
+                "the API key lacks the scope `{scope}`; the operator can add it in the key file"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! Which API keys there are, and what each of them may do.
+//!
+//! In the flow: the key file's text → **`api_keys`**; `credential` → here → a caller.
+//! The file holds the SHA-256 of each secret and never the secret. A fast hash
+//! is enough, because secrets are 256 random bits and no passwords; they are
+//! compared in a time that does not depend on where they differ.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use log_event::tenant::Tenant;
+use log_event::timestamp::Timestamp;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::credential::Credential;
+
+/// The most keys in one file.
+const KEYS_MAX: usize = 10_000;
+/// The most characters of an id.
+const ID_CHARS_MAX: usize = 64;
+const SECRET_BYTES: usize = 32;
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Send events.
+    Ingest,
+    /// Search.
+    Query,
+    /// Follow what arrives.
+    Tail,
+    /// Take whole results away as a file.
+    Export,
+    /// Change what others rely on: send dead letters again.
+    Admin,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Ingest,
+        Self::Query,
+        Self::Tail,
+        Self::Export,
+        Self::Admin,
+    ];
+
+    /// As in the key file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Query => "query",
+            Self::Tail => "tail",
+            Self::Export => "export",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
+        found.ok_or_else(|| {
+            format!(
+                "a scope is one of {}",
+                Self::ALL.map(Self::as_str).join(", ")
+            )
+        })
+    }
+}
+
+/// One key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Names it in replies and logs.
+    pub id: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// Whose events it sends and sees.
+    pub tenant: Option<Tenant>,
+    /// From then on it is refused.
+    pub expires: Option<Timestamp>,
+    secret_sha256: [u8; 32],
+}
+
+/// All keys of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiKeys {
+    by_id: HashMap<String, Arc<ApiKey>>,
+}
+
+/// Why a text is no key file: every fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct NoKeyFile(pub(super) Vec<String>);
+
+/// The file as TOML has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    key: Vec<WrittenKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WrittenKey {
+    id: String,
+    secret_sha256: String,
+    scopes: Vec<Scope>,
+    tenant: Option<String>,
+    expires: Option<toml::value::Datetime>,
+}
+
+impl ApiKeys {
+    /// Reads a key file's text.
+    ///
+    /// # Errors
+    /// [`NoKeyFile`] with every fault.
+    pub fn read(text: &str) -> Result<Self, NoKeyFile> {
+        let written: Written = toml::from_str(text)
+            .map_err(|error| NoKeyFile(vec![error.to_string().trim_end().replace('\n', " ")]))?;
+        let mut faults = Vec::new();
+        if written.key.is_empty() {
+            faults.push("there is no `[[key]]`".to_owned());
+        }
+        if written.key.len() > KEYS_MAX {
+            faults.push(format!("there are more than {KEYS_MAX} keys"));
+        }
+        let mut by_id = HashMap::new();
+        for (at, written) in written.key.into_iter().enumerate() {
+            let shown: String = written.id.chars().take(ID_CHARS_MAX).collect();
+            let mut fault = |what: &dyn fmt::Display| {
+                faults.push(format!("key {} (`{shown}`): {what}", at + 1));
+            };
+            if let Some(key) = written.check(&mut fault)
+                && by_id.insert(key.id.clone(), Arc::new(key)).is_some()
+            {
+                fault(&"there is another key with this id");
+            }
+        }
+        match faults.is_empty() {
+            true => Ok(Self { by_id }),
+            false => Err(NoKeyFile(faults)),
+        }
+    }
+
+    /// The key that the credential proves.
+    #[must_use]
+    pub fn find(&self, credential: &Credential) -> Option<Arc<ApiKey>> {
+        let key = self.by_id.get(&credential.id)?;
+        let given = Sha256::digest(&credential.secret);
+        let is_it: bool = key.secret_sha256.ct_eq(given.as_slice()).into();
+        is_it.then(|| Arc::clone(key))
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &ApiKey> {
+        self.by_id.values().map(AsRef::as_ref)
+    }
+}
+
+impl WrittenKey {
+    fn check(self, fault: &mut dyn FnMut(&dyn fmt::Display)) -> Option<ApiKey> {
+        let id = check_id(&self.id).map_err(|error| fault(&error)).ok();
+        let secret_sha256 = hash_from_hex(&self.secret_sha256);
+        if secret_sha256.is_none() {
+            fault(&"`secret-sha256` must be 64 hexadecimal digits: printf %s SECRET | sha256sum");
+        }
+        if self.scopes.is_empty() {
+            fault(&"`scopes` is empty: such a key may do nothing");
+        }
+        let tenant = self.tenant.map(|name| name.parse::<Tenant>()).transpose();
+        let tenant = tenant.map_err(|error| fault(&error)).ok();
+        let expires = self.expires.map(|time| moment(&time)).transpose();
+        let expires = expires.map_err(|error| fault(&error)).ok();
+        let key = ApiKey {
+            id: id?,
+            secret_sha256: secret_sha256?,
+            tenant: tenant?,
+            expires: expires?,
+            scopes: self.scopes,
+        };
+        (!key.scopes.is_empty()).then_some(key)
+    }
+}
+
+/// An id that fits into a token, a header and a label.
+fn check_id(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    match (1..=ID_CHARS_MAX).contains(&text.len()) && text.chars().all(legal) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "an id is 1 to {ID_CHARS_MAX} letters, digits, `-` or `_`"
+        )),
+    }
+}
+
+fn moment(time: &toml::value::Datetime) -> Result<Timestamp, String> {
+    let text = time.to_string();
+    let has_offset = time.offset.is_some() && time.date.is_some();
+    let parsed = has_offset.then(|| Timestamp::parse(&text).ok()).flatten();
+    parsed.ok_or_else(|| format!("`expires` is written 2027-06-30T00:00:00Z, not `{text}`"))
+}
+
+fn hash_from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect();
+    let bytes: Vec<u8> = digits?
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect();
+    (text.len() == 64).then(|| bytes.try_into().ok()).flatten()
+}
+
+/// A key that is new, on its way to its client and into the file.
+#[derive(Debug)]
+pub struct NewKey {
+    /// For the client, which alone may know it.
+    pub credential: Credential,
+    /// For the file.
+    pub entry: String,
+}
+
+impl NewKey {
+    /// Makes one of 32 random bytes.
+    ///
+    /// # Errors
+    /// Why the id cannot be used.
+    pub fn make(
+        id: &str,
+        scopes: &[Scope],
+        tenant: Option<&Tenant>,
+        expires: Option<Timestamp>,
+        random: [u8; SECRET_BYTES],
+    ) -> Result<Self, String> {
+        let credential = Credential {
+            id: check_id(id)?,
+            secret: URL_SAFE_NO_PAD.encode(random),
+        };
+        let hash: String = Sha256::digest(&credential.secret)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let scopes: Vec<String> = scopes.iter().map(|scope| format!("\"{scope}\"")).collect();
+        let mut entry = format!(
+            "[[key]]\nid = \"{id}\"\nsecret-sha256 = \"{hash}\"\nscopes = [{}]\n",
+            scopes.join(", ")
+        );
+        if let Some(tenant) = tenant {
+            entry.push_str(&format!("tenant = \"{tenant}\"\n"));
+        }
+        if let Some(expires) = expires {
+            entry.push_str(&format!("expires = {}\n", expires.to_rfc3339()));
+        }
+        Ok(Self { credential, entry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_is_found_by_its_secret_alone() {
+        let expires = Timestamp::parse("2027-06-30T00:00:00Z").ok();
+        let tenant: Tenant = "shop".parse().unwrap();
+        let scopes = [Scope::Ingest, Scope::Admin];
+        let new = NewKey::make("shop-web", &scopes, Some(&tenant), expires, [7; 32]).unwrap();
+        let other = NewKey::make("other", &[Scope::Query], None, None, [8; 32]).unwrap();
+        assert!(!new.entry.contains(&new.credential.secret));
+        let keys = ApiKeys::read(&format!("{}\n{}", new.entry, other.entry)).unwrap();
+        let found = keys.find(&new.credential).unwrap();
+        assert_eq!(
+            (
+                found.id.as_str(),
+                found.scopes.as_slice(),
+                &found.tenant,
+                found.expires
+            ),
+            ("shop-web", &scopes[..], &Some(tenant), expires)
+        );
+        for (id, secret) in [
+            ("shop-web", other.credential.secret.as_str()),
+            ("shop-web", ""),
+            ("nobody", new.credential.secret.as_str()),
+        ] {
+            let credential = Credential {
+                id: id.to_owned(),
+                secret: secret.to_owned(),
+            };
+            assert_eq!(keys.find(&credential), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_file_is_named() {
+        let text = r#"
+            [[key]]
+            id = "a b"
+            secret-sha256 = "12"
+            scopes = []
+            tenant = "Shop"
+            expires = 2027-06-30
+            [[key]]
+            id = "twice"
+            secret-sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+            scopes = ["query"]
+            [[key]]
+            id = "twice"
+            secret-sha256 = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
+            scopes = ["query"]
+        "#;
+        let faults = ApiKeys::read(text).unwrap_err().0;
+        let starts = [
+            "key 1 (`a b`): an id is",
+            "key 1 (`a b`): `secret-sha256` must be",
+            "key 1 (`a b`): `scopes` is empty",
+            "key 1 (`a b`): `Shop` names no tenant",
+            "key 1 (`a b`): `expires` is written",
+            "key 3 (`twice`): there is another key",
+        ];
+        assert_eq!(faults.len(), starts.len(), "{faults:?}");
+        for (fault, start) in faults.iter().zip(starts) {
+            assert!(fault.starts_with(start), "{fault}");
+        }
+        for text in [
+            "",
+            "[[key]]",
+            "key = 1",
+            "x",
+            "[[key]]\nid='a'\nsecret='b'\nscopes=['query']",
+        ] {
+            assert!(ApiKeys::read(text).is_err(), "{text}");
+        }
+    }
+}
