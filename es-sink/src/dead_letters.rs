@@ -9,7 +9,7 @@
 //!    were redriven.
 //! 3. [`filter`]: which letters are meant.
 //! 4. [`rendering`]: how they are shown.
-//! 5. [`redriven_record`]: what goes back; `redrive` does it, through `redrive_topic`.
+//! 5. [`redriven_record`]: what goes back; [`redrive`] does it, through `redrive_topic`.
 
 pub mod command;
 mod topic_reader;
@@ -18,7 +18,7 @@ pub mod marks;
 pub mod filter;
 pub mod rendering;
 pub mod redriven_record;
-mod redrive;
+pub mod redrive;
 mod redrive_topic;
 
 use std::io::{BufWriter, Write as _};
@@ -46,7 +46,7 @@ pub fn run(config: &DeadLettersConfig, shutdown: &Shutdown) -> anyhow::Result<Ex
         } => list(config, filter, *limit, *json, shutdown),
         Order::Show(place) => show(config, *place, shutdown),
         Order::Redrive(order) => {
-            let outcome = redrive::run(config, order, shutdown)?;
+            let outcome = redrive::run(config, order, shutdown, &tell)?;
             let text = match order.json {
                 true => serde_json::to_string(&outcome)?,
                 false => outcome.to_string(),

@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use log_event::document::{TENANT, keeps_tenants_apart};
+use log_event::tenant::Tenant;
+use service::access::{self, Access};
 use service::elasticsearch::NodeUrl;
 use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
 use service::units::{ByteSize, Span};
@@ -23,6 +26,8 @@ const PROGRAM: Program = Program {
     about: "Searches the log events in Elasticsearch over HTTP.",
     settings: &[
         Setting::new("listen", "ADDRESS", "127.0.0.1:5000", "Where to listen"),
+        access::API_KEYS,
+        access::OPEN,
         Setting::new(
             "elasticsearch-url",
             "URL",
@@ -34,7 +39,7 @@ const PROGRAM: Program = Program {
             "index",
             "PATTERN",
             "logflow-*",
-            "The indices to search, as Elasticsearch's multi-target syntax takes them",
+            "The indices to search, as Elasticsearch's multi-target syntax takes them; where each tenant has its own, with `{tenant}` in it, as logflow-{tenant}-*",
         ),
         Setting::new(
             "search-timeout",
@@ -125,8 +130,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The cluster, at least one node.
     pub elasticsearch: Vec<NodeUrl>,
+    /// Who may search.
+    pub access: Access,
     /// The indices to search.
-    pub index: IndexExpression,
+    pub indices: Indices,
     /// How long Elasticsearch may search.
     pub search_timeout: Duration,
     /// The longest time range of a search.
@@ -161,10 +168,12 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<(Self, Checked), SettingsError> {
         let mut settings = Settings::load(PROGRAM, args, env)?;
+        let listen = settings.value("listen");
         let config = Self {
-            listen: settings.value("listen"),
+            listen,
+            access: Access::from_settings(&mut settings, listen),
             elasticsearch: settings.list("elasticsearch-url"),
-            index: settings.value("index"),
+            indices: settings.value("index"),
             search_timeout: settings.value::<Span>("search-timeout").0,
             time_range_max: settings
                 .optional::<Span>("max-time-range")
@@ -186,6 +195,19 @@ impl Config {
         };
         if config.elasticsearch.is_empty() {
             settings.reject("elasticsearch-url", "names no node");
+        }
+        let keys = config.access.keys();
+        let tenants = keys.iter().flat_map(|keys| keys.iter());
+        if let Some(key) = tenants
+            .filter(|key| key.tenant.is_some())
+            .map(|key| &key.id)
+            .min()
+            && !config.indices.is_by_tenant()
+        {
+            let fault = format!(
+                "has no `{{tenant}}`, and key `{key}` belongs to one: give each tenant its own indices, `--index-pattern 'logflow-{{tenant}}-{{date}}'` of es-sink and `--index 'logflow-{{tenant}}-*'` here"
+            );
+            settings.reject("index", fault);
         }
         if config.search_timeout.is_zero() {
             settings.reject("search-timeout", "must be longer than 0");
@@ -220,7 +242,72 @@ impl Config {
     }
 }
 
-/// The indices to search: names and patterns, separated by commas.
+/// The indices to search, with `{tenant}` for whose they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indices(String);
+
+/// Why a text names no indices of tenants.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoIndices {
+    /// It names none at all.
+    #[error(transparent)]
+    Expression(#[from] NoIndexExpression),
+    /// Else a tenant's search could reach another's events.
+    #[error(
+        "each name that is searched must have `{{tenant}}`, kept apart by `-`, `.` or `+`, and none may be excluded, for example logflow-{{tenant}}-*"
+    )]
+    NotApart,
+}
+
+impl Indices {
+    /// Those of a tenant, or of all for nobody in particular; `None` if tenants are not told apart.
+    #[must_use]
+    pub fn of(&self, tenant: Option<&Tenant>) -> Option<IndexExpression> {
+        match tenant {
+            None => Some(self.all()),
+            Some(tenant) => self
+                .is_by_tenant()
+                .then(|| IndexExpression(self.0.replace(TENANT, tenant.as_str()))),
+        }
+    }
+
+    /// Those of everybody.
+    #[must_use]
+    pub fn all(&self) -> IndexExpression {
+        IndexExpression(self.0.replace(TENANT, "*"))
+    }
+
+    /// Whether each tenant has its own.
+    #[must_use]
+    pub fn is_by_tenant(&self) -> bool {
+        self.0.contains(TENANT)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Indices {
+    type Err = NoIndices;
+
+    fn from_str(text: &str) -> Result<Self, NoIndices> {
+        let _checked: IndexExpression = text.replace(TENANT, "*").parse()?;
+        let is_apart = |name: &str| {
+            name.matches(TENANT).count() == 1
+                && keeps_tenants_apart(name)
+                && !name.starts_with(['-', '{'])
+        };
+        match text.contains(TENANT) && !text.split(',').all(is_apart) {
+            true => Err(NoIndices::NotApart),
+            false => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+/// The indices of one search: names and patterns, separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexExpression(String);
 
@@ -268,7 +355,7 @@ mod tests {
     fn the_defaults_are_sound() {
         let config = load(&[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:5000");
-        assert_eq!(config.index.as_str(), "logflow-*");
+        assert_eq!(config.indices.as_str(), "logflow-*");
         assert_eq!(config.time_range_max, None);
         assert_eq!(config.body_bytes_max, 1 << 20);
     }
@@ -310,6 +397,28 @@ mod tests {
                 Err(NoIndexExpression),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_tenant_s_indices_are_no_other_s() {
+        let indices: Indices = "logflow-{tenant}-*,old.{tenant}".parse().unwrap();
+        let shop: Tenant = "shop".parse().unwrap();
+        let of = |tenant| indices.of(tenant).map(|index| index.as_str().to_owned());
+        assert_eq!(of(Some(&shop)).as_deref(), Some("logflow-shop-*,old.shop"));
+        assert_eq!(of(None).as_deref(), Some("logflow-*-*,old.*"));
+        let shared: Indices = "logflow-*".parse().unwrap();
+        assert_eq!(shared.of(Some(&shop)), None);
+        for text in [
+            "logflow-{tenant}-*,logflow-*",
+            "logflow-{tenant}*",
+            "logflow-*{tenant}-*",
+            "logflow_{tenant}-*",
+            "{tenant}-*",
+            "logflow-{tenant}-{tenant}-*",
+            "logflow-{tenant}-*,-logflow-{tenant}-1",
+        ] {
+            assert_eq!(text.parse::<Indices>(), Err(NoIndices::NotApart), "{text}");
         }
     }
 }

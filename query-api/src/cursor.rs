@@ -2,19 +2,21 @@
 //!
 //! In the flow: `search_request` → **`cursor`** → `searcher`, and back to the client.
 //! A cursor names a point in time and the last hit seen, and is bound to the
-//! query that it was made for: with another one it would skip hits silently.
-//! The checks find damage and mix-ups; they are no secret, because whoever may
-//! search at all may see all that a cursor can reach.
+//! query and the indices that it was made for: with others it would skip hits
+//! silently, or show them to another tenant. The checks find damage and
+//! mix-ups; they are no secret. That nobody reads on in another's search rests
+//! on the point in time's id, which Elasticsearch makes and nobody can guess.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use crate::config::IndexExpression;
 use crate::search_request::{SearchRequest, Sort};
 use crate::selection::Selection;
 
 /// The first byte of every cursor: its layout.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const HASH_BYTES: usize = 16;
 /// With a page of 1,000 still within the 10,000 hits that a search may ask for.
 const SKIP_MAX: u32 = 8_000;
@@ -71,10 +73,10 @@ pub enum CursorError {
 impl Cursor {
     /// As the client gets it: base64url.
     #[must_use]
-    pub fn encode(&self, request: &SearchRequest) -> String {
+    pub fn encode(&self, request: &SearchRequest, index: &IndexExpression) -> String {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + self.point_in_time.len());
         bytes.push(VERSION);
-        bytes.extend(query_hash(request));
+        bytes.extend(query_hash(request, index));
         bytes.extend([0; HASH_BYTES]);
         let after = self.resume.after;
         let (timestamp, tie_break) = after.map_or((0, 0), |at| (at.timestamp, at.tie_break));
@@ -92,7 +94,11 @@ impl Cursor {
     ///
     /// # Errors
     /// [`CursorError`] says why it is none for it.
-    pub fn decode(text: &str, request: &SearchRequest) -> Result<Self, CursorError> {
+    pub fn decode(
+        text: &str,
+        request: &SearchRequest,
+        index: &IndexExpression,
+    ) -> Result<Self, CursorError> {
         let bytes = URL_SAFE_NO_PAD
             .decode(text)
             .map_err(|_| CursorError::Damaged)?;
@@ -109,7 +115,7 @@ impl Cursor {
         if check != check_hash(&bytes) {
             return Err(CursorError::Damaged);
         }
-        if query != query_hash(request) {
+        if query != query_hash(request, index) {
             return Err(CursorError::OtherQuery);
         }
         let point_in_time = std::str::from_utf8(point_in_time).map_err(|_| CursorError::Damaged)?;
@@ -136,7 +142,7 @@ fn read_resume(bytes: &[u8]) -> Option<Resume> {
 }
 
 /// Everything that decides which hits there are and in which order; the limit does not.
-fn query_hash(request: &SearchRequest) -> [u8; HASH_BYTES] {
+fn query_hash(request: &SearchRequest, index: &IndexExpression) -> [u8; HASH_BYTES] {
     let SearchRequest {
         selection: Selection { query, range },
         sort,
@@ -145,6 +151,7 @@ fn query_hash(request: &SearchRequest) -> [u8; HASH_BYTES] {
     let mut hash = Sha256::new();
     // A tree and its text for debugging tell the same trees apart.
     hash.update(format!("{query:?}"));
+    hash.update(index.as_str());
     for end in [range.start, range.end] {
         hash.update(end.map_or(-1, |moment| moment.nanos()).to_be_bytes());
     }
@@ -212,41 +219,52 @@ mod tests {
         })
     }
 
+    fn index() -> IndexExpression {
+        "logflow-a-*".parse().unwrap()
+    }
+
     proptest! {
         #[test]
+        fn it_serves_no_other_tenant(cursor in cursors(), request in requests()) {
+            let other: IndexExpression = "logflow-b-*".parse().unwrap();
+            let text = cursor.encode(&request, &index());
+            prop_assert_eq!(Cursor::decode(&text, &request, &other), Err(CursorError::OtherQuery));
+        }
+
+        #[test]
         fn what_it_writes_it_reads_back(cursor in cursors(), request in requests(), limit: u32) {
-            let text = cursor.encode(&request);
+            let text = cursor.encode(&request, &index());
             let other_limit = SearchRequest { limit, ..request };
-            prop_assert_eq!(Cursor::decode(&text, &other_limit), Ok(cursor));
+            prop_assert_eq!(Cursor::decode(&text, &other_limit, &index()), Ok(cursor));
         }
 
         #[test]
         fn it_serves_no_other_query(cursor in cursors(), request in requests(), other in requests()) {
             let same = SearchRequest { limit: request.limit, ..other.clone() } == request;
             let expected = if same { Ok(cursor.clone()) } else { Err(CursorError::OtherQuery) };
-            prop_assert_eq!(Cursor::decode(&cursor.encode(&request), &other), expected);
+            prop_assert_eq!(Cursor::decode(&cursor.encode(&request, &index()), &other, &index()), expected);
         }
 
         #[test]
         fn any_altered_bit_is_found(cursor in cursors(), request in requests(), at: prop::sample::Index, bit in 0..8u8) {
-            let mut bytes = URL_SAFE_NO_PAD.decode(cursor.encode(&request)).unwrap();
+            let mut bytes = URL_SAFE_NO_PAD.decode(cursor.encode(&request, &index())).unwrap();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             let expected = if at == 0 { CursorError::OtherVersion } else { CursorError::Damaged };
             let text = URL_SAFE_NO_PAD.encode(bytes);
-            prop_assert_eq!(Cursor::decode(&text, &request), Err(expected));
+            prop_assert_eq!(Cursor::decode(&text, &request, &index()), Err(expected));
         }
 
         #[test]
         fn any_cut_is_found(cursor in cursors(), request in requests(), at: prop::sample::Index) {
-            let text = cursor.encode(&request);
+            let text = cursor.encode(&request, &index());
             let cut = &text[..at.index(text.len())];
-            prop_assert_eq!(Cursor::decode(cut, &request), Err(CursorError::Damaged));
+            prop_assert_eq!(Cursor::decode(cut, &request, &index()), Err(CursorError::Damaged));
         }
 
         #[test]
         fn any_text_is_read_without_panic(text in "\\PC{0,80}", request in requests()) {
-            prop_assert!(Cursor::decode(&text, &request).is_err());
+            prop_assert!(Cursor::decode(&text, &request, &index()).is_err());
         }
     }
 }

@@ -68,12 +68,10 @@ pub enum Opened {
     Nothing(Bytes),
 }
 
-/// The cluster and the indices in it that are searched.
+/// The cluster that is searched.
 #[derive(Debug)]
 pub struct Elasticsearch {
     nodes: Nodes,
-    index: IndexExpression,
-    search_path: String,
     /// Once a node has told.
     engine: OnceLock<SearchEngine>,
     metrics: Metrics,
@@ -84,11 +82,9 @@ pub struct Elasticsearch {
 impl Elasticsearch {
     /// Connects at the first request.
     #[must_use]
-    pub fn new(nodes: Nodes, index: IndexExpression, metrics: Metrics) -> Self {
+    pub fn new(nodes: Nodes, metrics: Metrics) -> Self {
         Self {
             nodes,
-            search_path: es_query::search_path(&index),
-            index,
             engine: OnceLock::new(),
             metrics,
             not_ready: Mutex::new(Some("Elasticsearch was not asked yet".to_owned())),
@@ -107,12 +103,18 @@ impl Elasticsearch {
         }
     }
 
-    /// Searches all indices.
+    /// Searches indices.
     ///
     /// # Errors
     /// [`SearchError`], at the deadline at the latest.
-    pub async fn search(&self, body: Bytes, deadline: Instant) -> Result<Bytes, SearchError> {
-        let request = Request::json(Method::Post, &self.search_path, body, until(deadline));
+    pub async fn search(
+        &self,
+        index: &IndexExpression,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, SearchError> {
+        let path = es_query::search_path(index);
+        let request = Request::json(Method::Post, &path, body, until(deadline));
         self.exchange(Operation::Search, request, deadline).await
     }
 
@@ -134,8 +136,12 @@ impl Elasticsearch {
     ///
     /// # Errors
     /// As [`Elasticsearch::search`].
-    pub async fn field_capabilities(&self, deadline: Instant) -> Result<Bytes, SearchError> {
-        let path = es_query::field_capabilities_path(&self.index);
+    pub async fn field_capabilities(
+        &self,
+        index: &IndexExpression,
+        deadline: Instant,
+    ) -> Result<Bytes, SearchError> {
+        let path = es_query::field_capabilities_path(index);
         let request = Request::bare(Method::Get, &path, until(deadline));
         self.exchange(Operation::Fields, request, deadline).await
     }
@@ -147,6 +153,7 @@ impl Elasticsearch {
     pub async fn open_point_in_time(
         &self,
         engine: SearchEngine,
+        index: &IndexExpression,
         body: Option<Bytes>,
         keep_alive: Duration,
         deadline: Instant,
@@ -156,7 +163,7 @@ impl Elasticsearch {
             #[serde(alias = "pit_id")]
             id: String,
         }
-        let path = es_query::open_point_in_time_path(engine, &self.index, keep_alive);
+        let path = es_query::open_point_in_time_path(engine, index, keep_alive);
         let request = Request {
             body,
             ..Request::bare(Method::Post, &path, until(deadline))
@@ -169,7 +176,7 @@ impl Elasticsearch {
             && let Err(SearchError::Refused { status: 400, .. }) = &reply
         {
             let nothing = self
-                .search(es_query::probe(until(deadline)), deadline)
+                .search(index, es_query::probe(until(deadline)), deadline)
                 .await?;
             if Found::read(&nothing)?.is_of_no_index() {
                 return Ok(Opened::Nothing(nothing));
@@ -233,11 +240,12 @@ impl Elasticsearch {
     }
 
     /// Asks whether searches can work, and remembers the answer for [`Elasticsearch::not_ready`].
-    pub async fn probe(&self) {
+    pub async fn probe(&self, index: &IndexExpression) {
         let deadline = Instant::now() + PROBE_TIMEOUT;
         self.engine(deadline).await;
         let body = es_query::probe(PROBE_TIMEOUT);
-        let request = Request::json(Method::Post, &self.search_path, body, until(deadline));
+        let path = es_query::search_path(index);
+        let request = Request::json(Method::Post, &path, body, until(deadline));
         let found = self.exchange(Operation::Probe, request, deadline).await;
         if let Err(error) = &found {
             self.metrics

@@ -3,9 +3,10 @@
 //! In the flow: any file after `routes` → **`error`** → the client.
 //! Not here: what Elasticsearch said (the log has it).
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use service::access::{self, Denial};
 use utoipa::ToSchema;
 
 use crate::elasticsearch::SearchError;
@@ -61,11 +62,21 @@ pub enum Code {
     NotConfigured,
     /// A fault of this service.
     Internal,
+    /// There are keys, and the request carries none.
+    KeyMissing,
+    /// What the request carries is no key.
+    KeyUnreadable,
+    /// There is no such key.
+    KeyUnknown,
+    /// The key has expired.
+    KeyExpired,
+    /// The key may do other things.
+    ScopeMissing,
 }
 
 impl Code {
     /// All of them, for the metrics and the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::UnknownParameter,
         Self::DuplicateParameter,
         Self::InvalidParameter,
@@ -89,6 +100,11 @@ impl Code {
         Self::KafkaUnavailable,
         Self::NotConfigured,
         Self::Internal,
+        Self::KeyMissing,
+        Self::KeyUnreadable,
+        Self::KeyUnknown,
+        Self::KeyExpired,
+        Self::ScopeMissing,
     ];
 
     /// As in the body of a problem and in the metrics.
@@ -118,6 +134,11 @@ impl Code {
             Self::KafkaUnavailable => "kafka_unavailable",
             Self::NotConfigured => "not_configured",
             Self::Internal => "internal",
+            Self::KeyMissing => "key_missing",
+            Self::KeyUnreadable => "key_unreadable",
+            Self::KeyUnknown => "key_unknown",
+            Self::KeyExpired => "key_expired",
+            Self::ScopeMissing => "scope_missing",
         }
     }
 
@@ -134,7 +155,10 @@ impl Code {
             | Self::InvalidJson
             | Self::InvalidCursor => StatusCode::BAD_REQUEST,
             Self::CursorExpired => StatusCode::GONE,
-            Self::NotAllowed => StatusCode::FORBIDDEN,
+            Self::KeyMissing | Self::KeyUnreadable | Self::KeyUnknown | Self::KeyExpired => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::NotAllowed | Self::ScopeMissing => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -159,7 +183,7 @@ impl Code {
     }
 
     /// Whole seconds after which the same request may succeed.
-    pub(crate) fn retry_after_seconds(self) -> Option<u8> {
+    fn retry_after_seconds(self) -> Option<u8> {
         match self {
             Self::Overloaded => Some(1),
             Self::ElasticsearchUnreachable
@@ -183,7 +207,12 @@ impl Code {
             | Self::ElasticsearchRefused
             | Self::ElasticsearchReplyUnreadable
             | Self::NotConfigured
-            | Self::Internal => None,
+            | Self::Internal
+            | Self::KeyMissing
+            | Self::KeyUnreadable
+            | Self::KeyUnknown
+            | Self::KeyExpired
+            | Self::ScopeMissing => None,
         }
     }
 }
@@ -231,6 +260,29 @@ impl Problem {
             detail: detail.into(),
             parameter: None,
             column: None,
+        }
+    }
+
+    /// One that another key would not have.
+    #[must_use]
+    pub fn denied(denial: Denial) -> Self {
+        let code = match denial {
+            Denial::Missing => Code::KeyMissing,
+            Denial::Unreadable => Code::KeyUnreadable,
+            Denial::Unknown => Code::KeyUnknown,
+            Denial::Expired => Code::KeyExpired,
+            Denial::Scope(_) => Code::ScopeMissing,
+        };
+        Self::new(code, denial.detail())
+    }
+
+    /// The headers that belong to it, whatever its body looks like.
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.code.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
+        }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, access::CHALLENGE);
         }
     }
 }
@@ -297,11 +349,7 @@ impl IntoResponse for Problem {
             text + "\n",
         )
             .into_response();
-        if let Some(seconds) = self.code.retry_after_seconds() {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
-        }
+        self.add_headers(response.headers_mut());
         response.extensions_mut().insert(self.code);
         response
     }

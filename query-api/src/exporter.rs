@@ -26,7 +26,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Carries out exports. Clones share the bound.
 #[derive(Clone, Debug)]
 pub struct Exporter {
-    searcher: Searcher,
     permits: Arc<Semaphore>,
     events_max: u64,
 }
@@ -50,9 +49,8 @@ struct Reading {
 impl Exporter {
     /// At most so many exports at once, of at most so many events each.
     #[must_use]
-    pub fn new(searcher: Searcher, concurrent_max: u32, events_max: u64) -> Self {
+    pub fn new(concurrent_max: u32, events_max: u64) -> Self {
         Self {
-            searcher,
             permits: Arc::new(Semaphore::new(concurrent_max as usize)),
             events_max,
         }
@@ -65,6 +63,7 @@ impl Exporter {
     /// A [`Problem`].
     pub async fn export(
         &self,
+        searcher: Searcher,
         request: ExportRequest,
     ) -> Result<impl Stream<Item = io::Result<Bytes>> + use<>, Problem> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
@@ -72,7 +71,7 @@ impl Exporter {
             Problem::new(Code::Overloaded, detail)
         })?;
         let mut reading = Reading {
-            searcher: self.searcher.clone(),
+            searcher,
             request,
             next: None,
             end: End::default(),

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use log_event::dead_letter::{REASON_PREFIX, REDRIVEN};
+use log_event::record::TENANT;
+use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -30,9 +32,12 @@ const POLL: Duration = Duration::from_millis(100);
 /// Where partitions begin and end.
 type Extents = BTreeMap<i32, (i64, i64)>;
 
-/// What is found out; blocks for [`TIME_MAX`] at most, but for the brokers' last answer.
+/// What is found out, of letters those of a tenant or of everybody; blocks for [`TIME_MAX`] at most, but for the brokers' last answer.
 #[must_use]
-pub fn survey(settings: &KafkaSettings) -> (Option<Topic>, Option<DeadLetters>) {
+pub fn survey(
+    settings: &KafkaSettings,
+    tenant: Option<&Tenant>,
+) -> (Option<Topic>, Option<DeadLetters>) {
     let consumer = match consumer(settings, true, Quiet) {
         Ok(consumer) => consumer,
         Err(error) => {
@@ -50,7 +55,7 @@ pub fn survey(settings: &KafkaSettings) -> (Option<Topic>, Option<DeadLetters>) 
         partitions: extents.len(),
         end_offsets: extents.values().map(|(_, end)| end).sum(),
     });
-    let letters = read_letters(&consumer, &settings.dead_letter_topic).map_err(noted);
+    let letters = read_letters(&consumer, &settings.dead_letter_topic, tenant).map_err(noted);
     (topic, letters.ok().flatten())
 }
 
@@ -65,7 +70,11 @@ fn extents(consumer: &BaseConsumer<Quiet>, topic: &str) -> KafkaResult<Option<Ex
     Ok((!extents.is_empty()).then_some(extents))
 }
 
-fn read_letters(consumer: &BaseConsumer<Quiet>, topic: &str) -> KafkaResult<Option<DeadLetters>> {
+fn read_letters(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    tenant: Option<&Tenant>,
+) -> KafkaResult<Option<DeadLetters>> {
     let Some(extents) = extents(consumer, topic)? else {
         return Ok(None);
     };
@@ -95,7 +104,10 @@ fn read_letters(consumer: &BaseConsumer<Quiet>, topic: &str) -> KafkaResult<Opti
                 let at = (record.partition(), record.offset());
                 match (letter(&record), mark(&record)) {
                     (Some(letter), _) => {
-                        letters.insert(at, letter);
+                        let owner = header(&record, TENANT);
+                        if tenant.is_none_or(|tenant| owner == Some(tenant.as_str())) {
+                            letters.insert(at, letter);
+                        }
                     }
                     (None, Some(marked)) => {
                         redriven.insert(marked);

@@ -13,7 +13,7 @@
 //!    [`passthrough`]: or, below `/elasticsearch`, what of Elasticsearch's own API is passed on.
 //! 7. [`searcher`]: admits a search, leads it to Elasticsearch and back;
 //!    [`exporter`]: page after page. [`tail`], [`tail_reader`]: straight from Kafka instead.
-//!    [`pipeline`], [`sinks`], [`letters`]: how it gets there.
+//!    [`pipeline`], [`sinks`], [`letters`]: how it gets there; [`redrive`], [`redriver`]: once more.
 //! 8. [`open_cursors`]: how many points in time are held, and which goes first.
 //! 9. [`es_query`]: the request as Elasticsearch's JSON.
 //! 10. [`elasticsearch`]: sends it and judges the reply.
@@ -45,6 +45,8 @@ pub mod tail_reader;
 pub mod pipeline;
 pub mod sinks;
 pub mod letters;
+pub mod redrive;
+pub mod redriver;
 pub mod open_cursors;
 pub mod es_query;
 pub mod elasticsearch;

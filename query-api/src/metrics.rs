@@ -153,6 +153,12 @@ impl Metrics {
         }
     }
 
+    /// Where further metrics of this service are registered.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.inner.namespace
+    }
+
     /// For `/metrics`.
     #[must_use]
     pub fn registry(&self) -> Registry {

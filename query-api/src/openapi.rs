@@ -13,11 +13,14 @@ use crate::error::Body;
 use crate::facets::Facets;
 use crate::fields::Fields;
 use crate::histogram::Histogram;
-use crate::pipeline::Pipeline;
 use crate::search_response::Page;
 use crate::surroundings::{Context, EventReply, Trace};
 
+mod access;
 mod elasticsearch;
+mod pipeline;
+
+use access::Security;
 
 /// The document as JSON.
 ///
@@ -47,7 +50,7 @@ pub fn document() -> String {
         trace,
         export,
         tail,
-        pipeline,
+        pipeline::pipeline,
         elasticsearch::pass_root,
         elasticsearch::pass_health,
         elasticsearch::pass_multi_search,
@@ -65,11 +68,16 @@ pub fn document() -> String {
         elasticsearch::pass_field_caps_all,
         elasticsearch::pass_field_caps_get,
         elasticsearch::pass_field_caps,
+        pipeline::redrive,
+        access::session,
+        access::sign_in,
+        access::sign_out,
         openapi_json,
         healthz,
         readyz,
         metrics
-    )
+    ),
+    modifiers(&Security)
 )]
 struct Document;
 
@@ -446,15 +454,6 @@ fn export() {}
     )
 )]
 fn tail() {}
-
-/// How the pipeline is doing: lag, freshness and holds of the sinks, and what was refused.
-/// What cannot be found out is `null`.
-#[utoipa::path(
-    get,
-    path = "/api/v1/pipeline",
-    responses((status = 200, description = "As far as it can be found out within 5 s.", body = Pipeline, content_type = "application/json"))
-)]
-fn pipeline() {}
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI.", body = Object, content_type = "application/json")))]

@@ -17,9 +17,10 @@ use axum::routing::{any, get, post};
 use futures_util::stream;
 use log_event::timestamp::Timestamp;
 use serde::Serialize;
+use service::access::Access;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::{Config, IndexExpression};
+use crate::config::{Config, Indices};
 use crate::error::{Code, Problem};
 use crate::export::ExportRequest;
 use crate::exporter::Exporter;
@@ -31,6 +32,8 @@ use crate::page;
 use crate::parameters::RangeBound;
 use crate::passthrough;
 use crate::pipeline::Pipeline;
+use crate::redrive::RedriveRequest;
+use crate::redriver::Redriver;
 use crate::search_request;
 use crate::search_response::Partial;
 use crate::searcher::Searcher;
@@ -38,10 +41,12 @@ use crate::sinks::Sinks;
 use crate::tail::{self, TailRequest};
 use crate::tail_reader::Tails;
 
+pub(crate) mod access;
 mod analysis;
 mod elasticsearch;
 mod route;
 
+use access::View;
 pub use route::Route;
 
 /// Says on a `GET /logs` reply that events may be missing, and why.
@@ -50,14 +55,16 @@ const PARTIAL: HeaderName = HeaderName::from_static("logflow-partial");
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct App {
+    access: Access,
+    indices: Indices,
     searcher: Searcher,
     exporter: Exporter,
     tails: Tails,
     kafka: Arc<KafkaSettings>,
     sinks: Sinks,
     looking: tokio::sync::Mutex<()>,
+    redriver: Redriver,
     metrics: Metrics,
-    index: IndexExpression,
     search_timeout: Duration,
     time_range_max: Option<Duration>,
     openapi: Bytes,
@@ -69,6 +76,7 @@ pub fn router(
     searcher: Searcher,
     tails: Tails,
     sinks: Sinks,
+    redriver: Redriver,
     metrics: Metrics,
 ) -> Router {
     let readiness = {
@@ -76,20 +84,19 @@ pub fn router(
         move || searcher.not_ready()
     };
     let operations = service::operations::router(metrics.registry(), readiness);
-    let exporter = Exporter::new(
-        searcher.clone(),
-        config.concurrent_exports_max,
-        config.export_events_max,
-    );
+    config.access.watch(metrics.namespace());
+    let exporter = Exporter::new(config.concurrent_exports_max, config.export_events_max);
     let app = Arc::new(App {
+        access: config.access.clone(),
+        indices: config.indices.clone(),
         searcher,
         exporter,
         tails,
         kafka: Arc::new(config.kafka.clone()),
         sinks,
         looking: tokio::sync::Mutex::default(),
+        redriver,
         metrics,
-        index: config.index.clone(),
         search_timeout: config.search_timeout,
         time_range_max: config.time_range_max,
         openapi: openapi::document().into(),
@@ -111,6 +118,13 @@ pub fn router(
         .route(Route::Export.label(), get(export))
         .route(Route::Tail.label(), get(tail))
         .route(Route::Pipeline.label(), get(pipeline))
+        .route(Route::Redrive.label(), post(redrive))
+        .route(
+            Route::Session.label(),
+            get(access::session)
+                .post(access::sign_in)
+                .delete(access::sign_out),
+        )
         .route(Route::OpenApi.label(), get(openapi_document))
         // One handler for all of it: which paths are passed on is decided in one place (`passthrough::endpoint`),
         // and every other is refused in Elasticsearch's shape.
@@ -123,14 +137,18 @@ pub fn router(
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(config.body_bytes_max))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            access::admit,
+        ))
         // Inside the counting, so that a panic is an answer that is counted.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app, count))
 }
 
-async fn logs(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+async fn logs(State(app): State<Arc<App>>, view: View, uri: Uri) -> Result<Response, Problem> {
     let request = search_request::from_query_string(query_of(&uri), app.range_bound())?;
-    let logs = app.searcher.logs(&request).await?;
+    let logs = view.searcher.logs(&request).await?;
     let mut response = json(logs.array);
     if !logs.partial.is_empty() {
         response
@@ -140,18 +158,22 @@ async fn logs(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem
     Ok(response)
 }
 
-async fn search(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+async fn search(
+    State(app): State<Arc<App>>,
+    view: View,
+    request: Request,
+) -> Result<Response, Problem> {
     let body = read_body(request).await?;
     let (request, cursor) = search_request::from_json(&body, app.range_bound())?;
-    let page = app.searcher.page(&request, cursor.as_deref()).await?;
+    let page = view.searcher.page(&request, cursor.as_deref()).await?;
     Ok(json(page))
 }
 
-async fn export(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+async fn export(State(app): State<Arc<App>>, view: View, uri: Uri) -> Result<Response, Problem> {
     let bound = app.range_bound();
     let request = ExportRequest::read(query_of(&uri), bound)?;
     let (media_type, extension) = (request.format.media_type(), request.format.extension());
-    let file = app.exporter.export(request).await?;
+    let file = app.exporter.export(view.searcher, request).await?;
     let now = bound.now.to_rfc3339().replace(':', "-");
     let name = format!("attachment; filename=\"logflow-{now}.{extension}\"");
     let headers = [
@@ -164,6 +186,7 @@ async fn export(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Probl
 
 async fn tail(
     State(app): State<Arc<App>>,
+    view: View,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -174,8 +197,13 @@ async fn tail(
     let last = headers
         .get(tail::LAST_EVENT_ID)
         .and_then(|id| id.to_str().ok());
-    let request = TailRequest::read(query_of(&uri), last, app.range_bound())?;
-    let dynamic = app.searcher.dynamic_fields().await?;
+    let request = TailRequest::read(
+        query_of(&uri),
+        last,
+        view.caller.tenant(),
+        app.range_bound(),
+    )?;
+    let dynamic = view.searcher.dynamic_fields().await?;
     let tail = app.tails.begin(request, dynamic).await?;
     let batches = stream::unfold(tail, |mut tail| async move {
         let batch = tail.next().await?;
@@ -190,15 +218,16 @@ async fn tail(
     Ok((headers, Body::from_stream(batches)).into_response())
 }
 
-async fn pipeline(State(app): State<Arc<App>>) -> Response {
+async fn pipeline(State(app): State<Arc<App>>, view: View) -> Response {
     // One look at a time: each page that is open asks every few seconds.
     let _one = app.looking.lock().await;
     let kafka = Arc::clone(&app.kafka);
+    let tenant = view.caller.tenant().cloned();
     let topics = tokio::task::spawn_blocking(move || {
         if kafka.brokers.is_empty() {
             (None, None)
         } else {
-            letters::survey(&kafka)
+            letters::survey(&kafka, tenant.as_ref())
         }
     });
     let (sinks, topics) = tokio::join!(app.sinks.ask(), topics);
@@ -208,6 +237,16 @@ async fn pipeline(State(app): State<Arc<App>>) -> Response {
         topic,
         dead_letters,
     })
+}
+
+async fn redrive(
+    State(app): State<Arc<App>>,
+    view: View,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = read_body(request).await?;
+    let filter = RedriveRequest::read(&body, view.caller.tenant())?;
+    Ok(reply_of(&app.redriver.redrive(filter).await?))
 }
 
 async fn openapi_document(State(app): State<Arc<App>>) -> Response {
@@ -220,15 +259,19 @@ async fn openapi_document(State(app): State<Arc<App>>) -> Response {
 
 impl App {
     fn range_bound(&self) -> RangeBound {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let nanos = since.map_or(0, |since| {
-            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-        });
         RangeBound {
             max: self.time_range_max,
-            now: Timestamp::from_nanos(nanos).expect("a time since the epoch is not negative"),
+            now: now(),
         }
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let nanos = since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    });
+    Timestamp::from_nanos(nanos).expect("a time since the epoch is not negative")
 }
 
 fn query_of(uri: &Uri) -> &str {
@@ -294,11 +337,7 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let started = Instant::now();
     let _in_flight = app.metrics.enter();
     let path = request.extensions().get::<MatchedPath>();
-    let known = path.and_then(|path| {
-        Route::ALL
-            .into_iter()
-            .find(|route| route.label() == path.as_str())
-    });
+    let known = path.and_then(|path| Route::at(path.as_str()));
     let response = next.run(request).await;
     let told = response.extensions().get::<Route>().copied();
     let route = told.or(known).unwrap_or(Route::Unknown);

@@ -14,7 +14,7 @@ use service::elasticsearch::Reply;
 use service::search_engine::SearchEngine;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::config::Config;
+use crate::config::{Config, IndexExpression};
 use crate::cursor::{Cursor, CursorError, Resume};
 use crate::elasticsearch::{Elasticsearch, Opened, SearchError};
 use crate::error::{Code, Problem};
@@ -36,6 +36,7 @@ const REPLY_GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Searcher {
     shared: Arc<Shared>,
+    index: IndexExpression,
 }
 
 #[derive(Debug)]
@@ -73,7 +74,23 @@ impl Searcher {
         };
         Self {
             shared: Arc::new(shared),
+            index: config.indices.all(),
         }
+    }
+
+    /// One that searches other indices, and shares everything else.
+    #[must_use]
+    pub fn within(&self, index: IndexExpression) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            index,
+        }
+    }
+
+    /// The indices that it searches.
+    #[must_use]
+    pub fn index(&self) -> &IndexExpression {
+        &self.index
     }
 
     /// Finds events, without a way to the next page.
@@ -105,7 +122,10 @@ impl Searcher {
         let deadline = shared.deadline();
         let engine = shared.elasticsearch.engine(deadline).await;
         let body = body(engine, shared.bounded());
-        let result = shared.elasticsearch.search(body, deadline).await;
+        let result = shared
+            .elasticsearch
+            .search(&self.index, body, deadline)
+            .await;
         result.map_err(|error| shared.failed(Operation::Search, error))
     }
 
@@ -145,7 +165,7 @@ impl Searcher {
         let reply = self
             .shared
             .elasticsearch
-            .field_capabilities(self.shared.deadline())
+            .field_capabilities(&self.index, self.shared.deadline())
             .await;
         let failed = |error| self.shared.failed(Operation::Fields, error);
         let reply = reply.map_err(failed)?;
@@ -166,11 +186,13 @@ impl Searcher {
         request: &SearchRequest,
         cursor: Option<&str>,
     ) -> Result<Bytes, Problem> {
-        let cursor = cursor.map(|text| Cursor::decode(text, request)).transpose();
+        let cursor = cursor
+            .map(|text| Cursor::decode(text, request, &self.index))
+            .transpose();
         let cursor = cursor.map_err(Problem::from)?;
         let range = request.selection.range;
         self.read_page(request, cursor, |found, partial, next| {
-            let next = next.map(|next| next.encode(request));
+            let next = next.map(|next| next.encode(request, &self.index));
             found.into_page(range, &partial, next)
         })
         .await
@@ -193,7 +215,9 @@ impl Searcher {
         let (mut point_in_time, resume) = match cursor {
             Some(cursor) => (self.lease(cursor.point_in_time, false), cursor.resume),
             None => {
-                let opened = shared.open_point_in_time(request, deadline).await;
+                let opened = shared
+                    .open_point_in_time(&self.index, request, deadline)
+                    .await;
                 let failed = |error| shared.failed(Operation::OpenCursor, error);
                 match opened.map_err(failed)? {
                     Opened::PointInTime(id) => (self.lease(id, true), Resume::default()),
@@ -259,7 +283,7 @@ impl Searcher {
 
     /// Probes Elasticsearch once, for readiness.
     pub async fn probe(&self) {
-        self.shared.elasticsearch.probe().await;
+        self.shared.elasticsearch.probe(&self.index).await;
         let open = self.shared.lock_cursors().count(Instant::now());
         self.shared.metrics.set_cursors_open(open);
     }
@@ -301,6 +325,7 @@ impl Shared {
 
     async fn open_point_in_time(
         &self,
+        index: &IndexExpression,
         request: &SearchRequest,
         deadline: Instant,
     ) -> Result<Opened, SearchError> {
@@ -309,7 +334,7 @@ impl Shared {
         let open = || {
             let (range, keep_alive) = (range.clone(), self.cursor_keep_alive);
             self.elasticsearch
-                .open_point_in_time(engine, range, keep_alive, deadline)
+                .open_point_in_time(engine, index, range, keep_alive, deadline)
         };
         let mut opened = open().await;
         for _ in 0..GIVING_WAY_MAX {

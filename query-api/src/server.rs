@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::elasticsearch::{Elasticsearch, PROBE_INTERVAL};
 use crate::metrics::Metrics;
+use crate::redriver::Redriver;
 use crate::routes;
 use crate::searcher::Searcher;
 use crate::sinks::Sinks;
@@ -41,20 +42,21 @@ pub async fn run(config: Config) -> io::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let metrics = Metrics::new();
     let nodes = Nodes::new(&config.elasticsearch).map_err(io::Error::other)?;
-    let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
+    let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         let reason = format!("cannot listen on `{}`: {error}", config.listen);
         io::Error::new(error.kind(), reason)
     })?;
-    tracing::info!(address = %listener.local_addr()?, index = config.index.as_str(), "listening");
+    tracing::info!(address = %listener.local_addr()?, index = config.indices.as_str(), "listening");
     let sinks = Sinks::new(config.sinks.clone()).map_err(io::Error::other)?;
     let tails = Tails::new(
         config.kafka.clone(),
         config.concurrent_tails_max,
         shutdown.clone(),
     );
-    let router = routes::router(&config, searcher.clone(), tails, sinks, metrics);
+    let redriver = Redriver::new(config.kafka.clone(), shutdown.clone());
+    let router = routes::router(&config, searcher.clone(), tails, sinks, redriver, metrics);
     let probes = tokio::spawn(async move {
         loop {
             searcher.probe().await;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
+use log_event::tenant::Tenant;
 use serde::Serialize;
 
 use crate::parameters::{Given, Parameter, RangeBound, RequestError, Vocabulary, invalid};
@@ -25,6 +26,8 @@ pub struct TailRequest {
     pub query: Query,
     /// Where to go on; without it, from now on.
     pub after: Option<Position>,
+    /// Whose events may be seen; `None`: everybody's.
+    pub tenant: Option<Tenant>,
 }
 
 pub(crate) const PARAMETERS: &Vocabulary = &[("q", Parameter::Query), ("after", Parameter::After)];
@@ -37,6 +40,7 @@ impl TailRequest {
     pub fn read(
         query: &str,
         last_event_id: Option<&str>,
+        tenant: Option<&Tenant>,
         bound: RangeBound,
     ) -> Result<Self, RequestError> {
         let mut given = Given::in_query_string(PARAMETERS, query)?;
@@ -54,6 +58,7 @@ impl TailRequest {
         Ok(Self {
             query,
             after: after.map_err(|error: NoPosition| invalid("after", error))?,
+            tenant: tenant.cloned(),
         })
     }
 }
@@ -176,7 +181,7 @@ mod tests {
 
     fn read(query: &str, last: Option<&str>) -> Result<TailRequest, RequestError> {
         let now = Timestamp::from_nanos(0).unwrap();
-        TailRequest::read(query, last, RangeBound { max: None, now })
+        TailRequest::read(query, last, None, RangeBound { max: None, now })
     }
 
     #[test]

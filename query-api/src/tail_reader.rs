@@ -14,6 +14,7 @@ use bytes::Bytes;
 use log_event::document::{Coordinates, document_id};
 use log_event::offset::Offset;
 use log_event::record::RecordHeaders;
+use log_event::tenant::Tenant;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -275,7 +276,6 @@ impl Reader {
     }
 
     fn take(&mut self, record: &BorrowedMessage<'_>) {
-        self.progress.read += 1;
         self.position
             .0
             .insert(record.partition(), record.offset() + 1);
@@ -287,6 +287,11 @@ impl Reader {
             .into_iter()
             .flat_map(|headers| headers.iter());
         let headers = RecordHeaders::read(headers.map(|header| (header.key, header.value)));
+        let owner = self.request.tenant.as_ref().map(Tenant::as_str);
+        if owner.is_some() && headers.tenant != owner {
+            return;
+        }
+        self.progress.read += 1;
         let at = Coordinates {
             topic: record.topic(),
             partition: record.partition(),

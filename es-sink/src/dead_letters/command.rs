@@ -31,6 +31,7 @@ const SINCE: Setting = Setting::optional(
     "Only letters whose record was written to Kafka at this moment or later: 2026-01-31T08:00:00Z, or 2h for two hours ago",
 );
 const UNTIL: Setting = Setting::optional("until", "MOMENT", "Only letters from before this moment");
+const TENANT: Setting = Setting::optional("tenant", "NAME", "Only letters of this tenant");
 const JSON: Setting = Setting::switch("json", "Write JSON, one object a line");
 
 /// The commands.
@@ -45,6 +46,7 @@ pub const GROUP: CommandGroup = CommandGroup {
             flags: &[
                 REASON,
                 SOURCE_TOPIC,
+                TENANT,
                 SINCE,
                 UNTIL,
                 Setting::new(
@@ -75,6 +77,7 @@ pub const GROUP: CommandGroup = CommandGroup {
             flags: &[
                 REASON,
                 SOURCE_TOPIC,
+                TENANT,
                 SINCE,
                 UNTIL,
                 Setting::optional("limit", "N", "Letters at most"),
@@ -188,7 +191,7 @@ fn redrive(settings: &mut Settings, now_ms: i64) -> RedriveOrder {
     if filter.is_empty() && !all {
         settings.reject(
             "all",
-            "is needed to redrive every dead letter; else say which: --reason, --source-topic, --since, --until or PARTITION:OFFSET",
+            "is needed to redrive every dead letter; else say which: --reason, --source-topic, --tenant, --since, --until or PARTITION:OFFSET",
         );
     }
     if !filter.is_empty() && all {
@@ -214,6 +217,7 @@ fn filter(settings: &mut Settings, now_ms: i64) -> Filter {
         since_ms,
         until_ms,
         places: Vec::new(),
+        tenant: settings.optional("tenant"),
     }
 }
 

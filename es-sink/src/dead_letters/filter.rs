@@ -63,6 +63,8 @@ pub struct Filter {
     pub until_ms: Option<i64>,
     /// At one of these places.
     pub places: Vec<Place>,
+    /// Of this tenant.
+    pub tenant: Option<String>,
 }
 
 impl Filter {
@@ -80,6 +82,7 @@ impl Filter {
         one_of(&self.reasons, &letter.reason)
             && one_of(&self.source_topics, &letter.source.topic)
             && one_of(&self.places, &letter.place)
+            && (self.tenant.is_none() || letter.tenant == self.tenant)
             && self
                 .since_ms
                 .is_none_or(|since| time_ms.is_some_and(|time| time >= since))
@@ -95,8 +98,9 @@ fn one_of<T: PartialEq>(wanted: &[T], found: &T) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::letter::tests::written;
+    use super::super::letter::tests::{headers, written};
     use super::*;
+    use log_event::record::TENANT;
 
     #[test]
     fn a_moment_is_a_time_or_a_while_ago() {
@@ -111,7 +115,7 @@ mod tests {
     #[test]
     fn a_letter_must_fit_in_every_respect() {
         const TIME: i64 = 1_694_764_800_000;
-        let letter = written(Vec::new(), "document_parsing_exception");
+        let letter = written(headers(&[(TENANT, "shop")]), "document_parsing_exception");
         let reason = |text: &str| Filter {
             reasons: vec![text.to_owned(), "x".to_owned()],
             ..Filter::default()
@@ -122,6 +126,10 @@ mod tests {
         };
         let place = |text: &str| Filter {
             places: vec![text.parse().unwrap()],
+            ..Filter::default()
+        };
+        let tenant = |text: &str| Filter {
+            tenant: Some(text.to_owned()),
             ..Filter::default()
         };
         let time = |since_ms: Option<i64>, until_ms: Option<i64>| Filter {
@@ -137,6 +145,8 @@ mod tests {
             (topic("other"), false),
             (place("1:9"), true),
             (place("1:8"), false),
+            (tenant("shop"), true),
+            (tenant("bank"), false),
             (time(Some(TIME), Some(TIME + 1)), true),
             (time(Some(TIME + 1), None), false),
             (time(None, Some(TIME)), false),

@@ -75,6 +75,8 @@ pub struct Letter {
     pub message: String,
     /// The id that the original's document would have had.
     pub event_id: String,
+    /// Whose event it is.
+    pub tenant: Option<String>,
     /// The letter as it stands there. Its timestamp is the original's.
     pub record: RecordParts,
 }
@@ -119,6 +121,7 @@ impl Letter {
                 .to_owned(),
             message: reason("exception.message").unwrap_or_default().to_owned(),
             event_id,
+            tenant: known.tenant.map(str::to_owned),
             record: RecordParts {
                 key: None,
                 value: None,

@@ -16,7 +16,6 @@ use super::command::{DeadLettersConfig, RedriveOrder};
 use super::letter::Letter;
 use super::redrive_topic::{RedriveError, RedriveTopic, Return};
 use super::redriven_record::{again, mark};
-use super::tell;
 use super::topic_reader::{Completeness, Interrupted, Survey, TopicReader};
 
 /// Letters of one transaction.
@@ -30,30 +29,34 @@ const NAMED_MAX: usize = 10;
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Outcome {
+pub struct Outcome {
     /// Whether nothing was changed on purpose.
-    pub(super) dry_run: bool,
+    pub dry_run: bool,
     /// Letters in the topic at the start.
-    pub(super) letters: u64,
+    pub letters: u64,
     /// Those of them that were not redriven at the start.
-    pub(super) open_before: u64,
+    pub open_before: u64,
     /// Redriven now; in a dry run, what would be.
-    pub(super) redriven: u64,
+    pub redriven: u64,
     /// Of those of the start, what is open now.
-    pub(super) open_after: u64,
+    pub open_after: u64,
     /// Letters that were meant and cannot be written to their topics.
-    pub(super) refused: u64,
+    pub refused: u64,
     /// The first ten of them, and why.
-    pub(super) refusals: Vec<String>,
+    pub refusals: Vec<String>,
     /// Why it ended before everything that was meant was redriven.
-    pub(super) ended_early: Option<String>,
+    pub ended_early: Option<String>,
 }
 
-/// Redrives what is meant.
-pub(super) fn run(
+/// Redrives what is meant; blocks its thread, and tells how it goes.
+///
+/// # Errors
+/// If Kafka cannot be read or written from the start. What goes wrong later is told by the [`Outcome`].
+pub fn run(
     config: &DeadLettersConfig,
     order: &RedriveOrder,
     shutdown: &Shutdown,
+    tell: &dyn Fn(&str),
 ) -> anyhow::Result<Outcome> {
     let way_back = match order.dry_run {
         true => None,
@@ -66,7 +69,7 @@ pub(super) fn run(
     };
     let reader = TopicReader::open(config, completeness, shutdown)?;
     let survey = reader.survey()?;
-    let mut work = Work::new(config, order, way_back, &survey);
+    let mut work = Work::new(config, order, way_back, &survey, tell);
     let ended = reader.letters(|letter| {
         if order.limit.is_some_and(|limit| work.n_taken >= limit) {
             return Ok(ControlFlow::Break(()));
@@ -97,6 +100,7 @@ struct Work<'a> {
     batch_bytes: usize,
     n_partitions: BTreeMap<String, i32>,
     last_progress: Option<Instant>,
+    tell: &'a dyn Fn(&str),
 }
 
 impl<'a> Work<'a> {
@@ -105,6 +109,7 @@ impl<'a> Work<'a> {
         order: &RedriveOrder,
         way_back: Option<RedriveTopic<'a>>,
         survey: &Survey,
+        tell: &'a dyn Fn(&str),
     ) -> Self {
         let outcome = Outcome {
             dry_run: order.dry_run,
@@ -125,6 +130,7 @@ impl<'a> Work<'a> {
             batch_bytes: 0,
             n_partitions: BTreeMap::new(),
             last_progress: None,
+            tell,
         }
     }
 
@@ -204,7 +210,7 @@ impl<'a> Work<'a> {
             .is_none_or(|last| last.elapsed() >= PROGRESS_EVERY);
         if due {
             self.last_progress = Some(Instant::now());
-            tell(&format!("{} redriven", self.outcome.redriven));
+            (self.tell)(&format!("{} redriven", self.outcome.redriven));
         }
     }
 

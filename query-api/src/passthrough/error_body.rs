@@ -2,7 +2,7 @@
 //!
 //! In the flow: any file here → **`error_body`** → the client.
 
-use axum::http::{HeaderValue, header};
+use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
@@ -64,10 +64,7 @@ pub fn respond(problem: &Problem, searches: usize) -> Response {
         (header::CACHE_CONTROL, "no-store"),
     ];
     let mut response = (status, headers, body + "\n").into_response();
-    if let Some(seconds) = problem.code.retry_after_seconds() {
-        let seconds = HeaderValue::from(u16::from(seconds));
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    }
+    problem.add_headers(response.headers_mut());
     response.extensions_mut().insert(problem.code);
     response
 }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use service::access::{Caller, Denial};
 use service::elasticsearch::Reply;
 
 use super::{App, read_body};
 use crate::error::{Code, Problem};
 use crate::passthrough::endpoint::{Endpoint, Place};
 use crate::passthrough::{self, Bounds, error_body, multi_search};
+use crate::searcher::Searcher;
 
 /// What is told of a reply that is passed on: how to read it, whose it is (clients of Elasticsearch's make sure
 /// of that), what is deprecated in it, and when to come again.
@@ -25,6 +27,12 @@ const PASSED_ON: [HeaderName; 4] = [
 ];
 
 pub(super) async fn pass_on(State(app): State<Arc<App>>, request: Request) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let view = match caller.map(|caller| app.view(caller)) {
+        Some(Ok(view)) => view,
+        Some(Err(problem)) => return error_body::respond(&problem, 0),
+        None => return error_body::respond(&Problem::denied(Denial::Missing), 0),
+    };
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let place = match Place::read(uri.path()) {
         Ok(place) => place,
@@ -33,7 +41,7 @@ pub(super) async fn pass_on(State(app): State<Arc<App>>, request: Request) -> Re
     let endpoint = place.endpoint;
     let mut response = if endpoint.takes(&method) {
         let query = uri.query().unwrap_or_default();
-        app.pass_on(&place, query, request).await
+        app.pass_on(&view.searcher, &place, query, request).await
     } else {
         let detail = format!("`{}` takes {}", endpoint.name(), endpoint.allow());
         let problem = Problem::new(Code::MethodNotAllowed, detail);
@@ -47,19 +55,25 @@ pub(super) async fn pass_on(State(app): State<Arc<App>>, request: Request) -> Re
 }
 
 impl App {
-    async fn pass_on(&self, place: &Place, query: &str, request: Request) -> Response {
+    async fn pass_on(
+        &self,
+        searcher: &Searcher,
+        place: &Place,
+        query: &str,
+        request: Request,
+    ) -> Response {
         let is_multi_search = place.endpoint == Endpoint::MultiSearch;
         let body = match read_body(request).await {
             Ok(body) => body,
             Err(problem) => return error_body::respond(&problem, is_multi_search.into()),
         };
         let bounds = Bounds {
-            index: &self.index,
+            index: searcher.index(),
             search_timeout: self.search_timeout,
             range: self.range_bound(),
         };
         let reply = match passthrough::judge(place, query, &body, bounds) {
-            Ok(passage) => self.searcher.pass_on(&passage).await,
+            Ok(passage) => searcher.pass_on(&passage).await,
             Err(problem) => Err(problem),
         };
         match reply {

@@ -2,6 +2,8 @@
 //!
 //! In the flow: part of `routes`.
 
+use service::access::Scope;
+
 /// Every path that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -53,6 +55,10 @@ pub enum Route {
     PassMapping,
     /// `/elasticsearch/_field_caps`, with and without an index.
     PassFieldCaps,
+    /// `POST /api/v1/dead-letters/redrive`.
+    Redrive,
+    /// `/api/v1/session`: who the caller is, sign in, sign out.
+    Session,
     /// `GET /openapi.json`.
     OpenApi,
     /// `GET /healthz`.
@@ -67,7 +73,7 @@ pub enum Route {
 
 impl Route {
     /// All of them, for the metrics and the documentation.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Page,
         Self::PageScript,
         Self::PageStyle,
@@ -92,12 +98,58 @@ impl Route {
         Self::PassCount,
         Self::PassMapping,
         Self::PassFieldCaps,
+        Self::Redrive,
+        Self::Session,
         Self::OpenApi,
         Self::Healthz,
         Self::Readyz,
         Self::Metrics,
         Self::Unknown,
     ];
+
+    /// The route at a path of the router.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|route| route.label() == path)
+    }
+
+    /// What a caller's key must allow; `None`: everybody may.
+    #[must_use]
+    pub fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Page
+            | Self::PageScript
+            | Self::PageStyle
+            | Self::PageIcon
+            | Self::Docs
+            | Self::DocsStyle
+            | Self::Session
+            | Self::OpenApi
+            | Self::Healthz
+            | Self::Readyz
+            | Self::Metrics
+            | Self::Unknown => None,
+            Self::Logs
+            | Self::Search
+            | Self::Histogram
+            | Self::Fields
+            | Self::Facets
+            | Self::Event
+            | Self::Context
+            | Self::Trace
+            | Self::Pipeline
+            | Self::PassRoot
+            | Self::PassHealth
+            | Self::PassMultiSearch
+            | Self::PassSearch
+            | Self::PassCount
+            | Self::PassMapping
+            | Self::PassFieldCaps => Some(Scope::Query),
+            Self::Export => Some(Scope::Export),
+            Self::Tail => Some(Scope::Tail),
+            Self::Redrive => Some(Scope::Admin),
+        }
+    }
 
     /// As in the metrics, and as in the router except for the last.
     #[must_use]
@@ -136,6 +188,8 @@ impl Route {
                 "/elasticsearch/_field_caps",
                 "/elasticsearch/{index}/_field_caps",
             ],
+            Self::Redrive => &["/api/v1/dead-letters/redrive"],
+            Self::Session => &["/api/v1/session"],
             Self::OpenApi => &["/openapi.json"],
             Self::Healthz => &["/healthz"],
             Self::Readyz => &["/readyz"],

@@ -13,6 +13,8 @@ use std::future::Future as _;
 use std::task::{Context, Waker};
 use tower::ServiceExt as _;
 
+mod access;
+
 /// A router whose Elasticsearch is at `address`.
 fn router_to(address: &str, args: &[&str]) -> Router {
     let url = format!("--elasticsearch-url=http://{address}");
@@ -20,11 +22,12 @@ fn router_to(address: &str, args: &[&str]) -> Router {
     let (config, _) = Config::load(args.map(OsString::from), |_| None).unwrap();
     let metrics = Metrics::new();
     let nodes = Nodes::new(&config.elasticsearch).unwrap();
-    let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
+    let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());
     let sinks = Sinks::new(config.sinks.clone()).unwrap();
-    router(&config, searcher, tails, sinks, metrics)
+    let redriver = Redriver::new(config.kafka.clone(), Shutdown::never());
+    router(&config, searcher, tails, sinks, redriver, metrics)
 }
 
 /// An address that refuses connections.
@@ -255,11 +258,12 @@ async fn readiness_is_what_the_probe_found() {
     let (config, _) = Config::load(args, |_| None).unwrap();
     let metrics = Metrics::new();
     let nodes = Nodes::new(&config.elasticsearch).unwrap();
-    let elasticsearch = Elasticsearch::new(nodes, config.index.clone(), metrics.clone());
+    let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());
     let sinks = Sinks::new(config.sinks.clone()).unwrap();
-    let router = router(&config, searcher.clone(), tails, sinks, metrics);
+    let redriver = Redriver::new(config.kafka.clone(), Shutdown::never());
+    let router = router(&config, searcher.clone(), tails, sinks, redriver, metrics);
     let before = send(&router, Method::GET, "/readyz", "").await;
     assert_eq!(before.status(), 503);
     assert!(text(before).await.contains("was not asked yet"));

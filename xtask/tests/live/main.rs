@@ -33,6 +33,7 @@ mod scenarios {
     pub(crate) mod paging;
     pub(crate) mod search_faults;
     pub(crate) mod grafana;
+    pub(crate) mod tenants;
     pub(crate) mod metrics;
 }
 
@@ -59,6 +60,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("paging", scenarios::paging::SCENARIOS),
     ("search_faults", scenarios::search_faults::SCENARIOS),
     ("grafana", scenarios::grafana::SCENARIOS),
+    ("tenants", scenarios::tenants::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),

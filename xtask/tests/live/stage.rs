@@ -260,7 +260,7 @@ impl<'world> Stage<'world> {
 
     /// How many documents this scenario's indices hold, after a refresh; none while no index exists.
     pub(crate) fn documents(&self) -> Result<u64> {
-        let index = self.wiring.index();
+        let index = self.wiring.index().replace("{tenant}", "*");
         self.ask_elasticsearch("POST", &format!("/{index}/_refresh"), &Value::Null)?;
         let count = self.ask_elasticsearch("GET", &format!("/{index}/_count"), &Value::Null)?;
         count["count"]
@@ -385,6 +385,12 @@ impl Part {
     /// A GET of `path`, which begins with a slash. Any status is an answer.
     pub(crate) fn get(&self, path: &str) -> Result<Reply> {
         http::get(&format!("{}{path}", self.url()), REQUEST_TIMEOUT)
+    }
+
+    /// The same with headers.
+    pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply> {
+        let url = format!("{}{path}", self.url());
+        http::request("GET", &url, headers, &[], REQUEST_TIMEOUT)
     }
 
     /// A POST to `path`. Any status is an answer.

@@ -25,7 +25,7 @@ const EVENTS: u64 = 175_000;
 const RATE: &str = "5000";
 
 /// A client of the tail.
-struct Follower {
+pub(super) struct Follower {
     reader: BufReader<TcpStream>,
     last_id: String,
     /// What came before and with the first status.
@@ -34,19 +34,27 @@ struct Follower {
 }
 
 /// One server-sent event.
-struct Sent {
-    kind: String,
-    data: Value,
+pub(super) struct Sent {
+    pub(super) kind: String,
+    pub(super) data: Value,
 }
 
 impl Follower {
     fn open(api: &Part, query: &str) -> Result<Self> {
+        Self::open_with(api, query, &[])
+    }
+
+    pub(super) fn open_with(api: &Part, query: &str, headers: &[(&str, &str)]) -> Result<Self> {
         let address = api.url();
         let address = address.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         // HTTP/1.0 has no chunks: what comes after the head are the events.
-        write!(stream, "GET /api/v1/tail?{query} HTTP/1.0\r\n\r\n")?;
+        write!(stream, "GET /api/v1/tail?{query} HTTP/1.0\r\n")?;
+        for (name, value) in headers {
+            write!(stream, "{name}: {value}\r\n")?;
+        }
+        write!(stream, "\r\n")?;
         let mut reader = BufReader::new(stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -94,7 +102,7 @@ impl Follower {
     }
 
     /// Reads until one is as wanted, and returns all.
-    fn until(&mut self, wanted: impl Fn(&Sent) -> bool) -> Result<Vec<Sent>> {
+    pub(super) fn until(&mut self, wanted: impl Fn(&Sent) -> bool) -> Result<Vec<Sent>> {
         let mut all = Vec::new();
         loop {
             let sent = self.next()?;
