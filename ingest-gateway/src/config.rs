@@ -16,6 +16,7 @@ use service::units::{ByteSize, Span};
 use crate::admission::RateLimits;
 use crate::body::BodyLimits;
 use crate::client::Network;
+use crate::dialect::Dialect;
 use crate::kafka_settings::{KafkaSettings, RECORD_OVERHEAD_BYTES};
 
 /// The settings, in the order of the help.
@@ -47,6 +48,13 @@ pub const PROGRAM: Program = Program {
             "10s",
             "How long an event may wait for its acknowledgement",
         ),
+        Setting::new(
+            "dialect",
+            "NAME",
+            "native,otlp,elasticsearch,loki,hec",
+            "The protocols to take events in (docs/intake.md)",
+        )
+        .many(Arity::List),
         Setting::new(
             "rate-limit-requests",
             "N",
@@ -135,6 +143,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who may send.
     pub access: Access,
+    /// The protocols that are spoken, at least one.
+    pub dialects: Vec<Dialect>,
     /// Where the events go.
     pub kafka: KafkaSettings,
     /// The limits of each client.
@@ -211,6 +221,7 @@ impl Config {
         Self {
             listen,
             access: Access::from_settings(settings, listen),
+            dialects: unique(settings.list("dialect")),
             kafka,
             rate_limits,
             trusted_proxies: settings.list("trusted-proxy"),
@@ -224,6 +235,9 @@ impl Config {
 
     fn check(&self, settings: &mut Settings) {
         self.check_kafka(settings);
+        if self.dialects.is_empty() {
+            settings.reject("dialect", "names none");
+        }
         let limits = &self.rate_limits;
         if limits
             .requests_per_second
@@ -323,6 +337,14 @@ const BURST_MAX: Duration = Duration::from_secs(3_600);
 const EVENT_BYTES_BOUND: usize = 999_990_000;
 const KAFKA_TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(900);
+
+/// Each once: a path can be served once.
+fn unique(dialects: Vec<Dialect>) -> Vec<Dialect> {
+    Dialect::ALL
+        .into_iter()
+        .filter(|dialect| dialects.contains(dialect))
+        .collect()
+}
 
 #[cfg(test)]
 mod tests {

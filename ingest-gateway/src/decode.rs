@@ -1,9 +1,10 @@
-//! Decides which bytes of a body are events, and makes records of them: each
-//! bad event is refused alone, with its position.
+//! Decides which events a body holds, and makes records of them: each bad
+//! event is refused alone, with its position.
 //!
 //! In the flow: `body` → **`decode`** → `produce`. Upholds GW-3.
-//! What a single event must look like is `log_event::event`'s; here it is told
-//! where one begins and ends.
+//! One file for each dialect says where an event begins and ends and what its
+//! JSON is: [`json`], [`text`], [`otlp`], [`elasticsearch`], [`loki`], [`hec`].
+//! What an event must look like, whoever sent it, is `log_event::event`'s.
 
 use std::borrow::Cow;
 
@@ -11,24 +12,83 @@ use log_event::event::{EventError, LogEvent};
 use log_event::event_id::{EventId, EventIdMinter};
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
-use memchr::{memchr_iter, memchr2};
-use serde::de::IgnoredAny;
 
-use crate::error::{Code, Problem};
+pub mod json;
+pub mod text;
+pub mod otlp;
+pub mod elasticsearch;
+pub mod loki;
+pub mod hec;
+mod event_text;
+#[cfg(test)]
+mod test_support;
+mod labels;
+mod object_fields;
+
+pub use event_text::Limits;
 
 /// How many refusals a reply lists.
 pub const ERRORS_LISTED_MAX: usize = 100;
 
-/// How gzip begins (RFC 1952 §2.3.1), and JSON never does.
-const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
-
-/// The events of a body, as sent.
+/// The events of a body, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Events<'a> {
-    /// Each without the white space around it.
-    pub slices: Vec<&'a [u8]>,
+    /// In the order of the request.
+    pub found: Items<'a>,
     /// How they were told apart.
     pub form: Form,
+    /// Stands in for an `Idempotency-Key` where the request has none: a hash of the body, of a dialect whose clients
+    /// send the same body again after a lost reply, and whose events bear their own times to the nanosecond.
+    pub body_key: Option<String>,
+}
+
+/// What stands in a body, event by event.
+pub type Items<'a> = Vec<Result<Found<'a>, Fault>>;
+
+/// One event of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// What the event is to be.
+    pub json: Cow<'a, [u8]>,
+    /// The id that its client gave beside it.
+    pub id: Option<String>,
+    /// Whether the client says when it happened.
+    pub is_timed: bool,
+}
+
+/// Why one event of a body is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The stable code (docs/formats.md).
+    pub code: &'static str,
+    /// For people.
+    pub reason: String,
+}
+
+impl<'a> Events<'a> {
+    /// Events that stand in the body as they are to be kept.
+    #[must_use]
+    pub fn as_sent(slices: Vec<&'a [u8]>, form: Form) -> Self {
+        let found = slices.into_iter().map(|slice| {
+            Ok(Found {
+                json: Cow::Borrowed(slice),
+                id: None,
+                is_timed: true,
+            })
+        });
+        Self {
+            found: found.collect(),
+            form,
+            body_key: None,
+        }
+    }
+
+    /// The bytes of all of them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let found = self.found.iter().flatten();
+        found.map(|found| found.json.len()).sum()
+    }
 }
 
 /// The form of a body.
@@ -40,176 +100,8 @@ pub enum Form {
     Array,
     /// One event a line.
     Lines,
-}
-
-/// Tells the events of a body apart, by its first bytes: `[` is an array; a
-/// body without line breaks, or one that is a single JSON value, is one event;
-/// anything else is one event a line, blank lines aside.
-///
-/// # Errors
-/// A [`Problem`] if there is nothing, if an array cannot be taken apart, or if
-/// there are more than `events_max`.
-pub fn split(body: &[u8], events_max: usize) -> Result<Events<'_>, Problem> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let text = trim(body);
-    let offset = text.as_ptr() as usize - body.as_ptr() as usize;
-    let (slices, form) = match text.first() {
-        Some(_) if text.starts_with(GZIP_MAGIC) => {
-            return Err(Problem::permanent(
-                Code::InvalidEncoding,
-                "the body is gzip; say so with Content-Encoding: gzip",
-            ));
-        }
-        None => {
-            return Err(Problem::permanent(
-                Code::EmptyBody,
-                "the body is empty; send a JSON object, an array of objects, or one object a line",
-            ));
-        }
-        Some(b'[') => (split_array(text, offset, events_max)?, Form::Array),
-        Some(_) if is_one_value(text) => (vec![text], Form::Single),
-        Some(_) => (split_lines(text, events_max)?, Form::Lines),
-    };
-    Ok(Events { slices, form })
-}
-
-/// Whether the text is one JSON value, or cannot be anything else.
-fn is_one_value(text: &[u8]) -> bool {
-    if memchr2(b'\n', b'\r', text).is_none() {
-        return true;
-    }
-    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
-    matches!(values.next(), Some(Ok(_))) && values.byte_offset() == text.len()
-}
-
-fn split_lines(text: &[u8], events_max: usize) -> Result<Vec<&[u8]>, Problem> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    for end in memchr_iter(b'\n', text).chain(std::iter::once(text.len())) {
-        let line = trim(&text[start..end]);
-        start = end + 1;
-        if !line.is_empty() {
-            add(&mut lines, line, events_max)?;
-        }
-    }
-    Ok(lines)
-}
-
-/// Takes an array apart by its brackets, commas and strings alone, so that an
-/// element which is no valid JSON, or no valid UTF-8, costs no other. `offset`
-/// is where the array starts in the body.
-fn split_array(text: &[u8], offset: usize, events_max: usize) -> Result<Vec<&[u8]>, Problem> {
-    let fault = |at: usize, what: &str| {
-        Problem::permanent(
-            Code::InvalidJson,
-            format!("the array is not JSON: {what} at byte {}", offset + at),
-        )
-    };
-    let mut elements = Vec::new();
-    let mut open = Brackets::default();
-    let mut start = 1;
-    let mut at = 1;
-    loop {
-        match text.get(at) {
-            None => return Err(fault(at, "the body ends inside the array")),
-            Some(b'"') => {
-                at = end_of_string(text, at)
-                    .ok_or_else(|| fault(at, "a string without an end starts"))?;
-            }
-            Some(bracket @ (b'{' | b'[')) => open.push(*bracket == b'{'),
-            Some(bracket @ (b'}' | b']')) if !open.is_empty() => {
-                if !open.pop(*bracket == b'}') {
-                    return Err(fault(at, "a bracket that closes another kind"));
-                }
-            }
-            Some(b'}') => return Err(fault(at, "a `}` without its `{`")),
-            Some(end @ (b',' | b']')) if open.is_empty() => {
-                let element = trim(&text[start..at]);
-                let is_last = *end == b']';
-                let is_empty_array = is_last && elements.is_empty();
-                if !element.is_empty() {
-                    add(&mut elements, element, events_max)?;
-                } else if !is_empty_array {
-                    return Err(fault(at, "an element is missing"));
-                }
-                start = at + 1;
-                if is_last {
-                    break;
-                }
-            }
-            Some(_) => {}
-        }
-        at += 1;
-    }
-    match trim(&text[start..]).is_empty() {
-        true => Ok(elements),
-        false => Err(fault(start, "something follows the array")),
-    }
-}
-
-/// The index of the quote that ends the string which starts at `start`.
-fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
-    loop {
-        at += memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text[at] == b'"' {
-            return Some(at);
-        }
-        at += 2;
-    }
-}
-
-/// The kinds of the brackets that are open, one bit each: a body of nothing
-/// but brackets costs an eighth of itself.
-#[derive(Default)]
-struct Brackets {
-    bits: Vec<u64>,
-    depth: usize,
-}
-
-impl Brackets {
-    fn is_empty(&self) -> bool {
-        self.depth == 0
-    }
-
-    fn push(&mut self, is_object: bool) {
-        let (word, bit) = (self.depth / 64, self.depth % 64);
-        if word == self.bits.len() {
-            self.bits.push(0);
-        }
-        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(is_object) << bit;
-        self.depth += 1;
-    }
-
-    /// Whether the innermost bracket was of this kind; there must be one.
-    fn pop(&mut self, is_object: bool) -> bool {
-        self.depth -= 1;
-        let (word, bit) = (self.depth / 64, self.depth % 64);
-        (self.bits[word] >> bit & 1 == 1) == is_object
-    }
-}
-
-fn add<'a>(events: &mut Vec<&'a [u8]>, event: &'a [u8], max: usize) -> Result<(), Problem> {
-    if events.len() == max {
-        return Err(Problem::permanent(
-            Code::TooManyEvents,
-            format!("a request may hold {max} events; send several smaller ones"),
-        ));
-    }
-    events.push(event);
-    Ok(())
-}
-
-fn trim(mut bytes: &[u8]) -> &[u8] {
-    // JSON's own white space (RFC 8259 §2).
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    while let Some((_, rest)) = bytes.split_first().filter(|(first, _)| is_space(first)) {
-        bytes = rest;
-    }
-    while let Some((_, rest)) = bytes.split_last().filter(|(last, _)| is_space(last)) {
-        bytes = rest;
-    }
-    bytes
+    /// A message of another protocol.
+    Message,
 }
 
 /// What is the same for all events of a request.
@@ -223,6 +115,17 @@ pub struct Request<'a> {
     pub tenant: Option<&'a Tenant>,
     /// The longest event, in bytes as sent.
     pub event_bytes_max: usize,
+}
+
+/// What the records of a request have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// How the client spoke.
+    pub dialect: &'static str,
+    /// Whose events they are.
+    pub tenant: Option<&'a Tenant>,
+    /// When the gateway received them.
+    pub received: Timestamp,
 }
 
 /// An event that may go to Kafka.
@@ -256,6 +159,8 @@ pub struct Refusals {
     pub listed: Vec<Refusal>,
     /// How many there are, by code; as many entries as there are codes.
     pub by_code: Vec<(&'static str, usize)>,
+    /// The position and the code of each.
+    pub places: Vec<(usize, &'static str)>,
 }
 
 impl Refusals {
@@ -271,6 +176,7 @@ impl Refusals {
             Some((_, count)) => *count += 1,
             None => self.by_code.push((code, 1)),
         }
+        self.places.push((position, code));
         if self.listed.len() < ERRORS_LISTED_MAX {
             self.listed.push(Refusal {
                 position,
@@ -283,19 +189,30 @@ impl Refusals {
 
 /// The code of an event that is too large, for the gateway or for the brokers.
 pub const EVENT_TOO_LARGE: &str = "event_too_large";
+/// The code of an operation on something other than a new event.
+pub const NOT_SUPPORTED: &str = "not_supported";
 const INVALID_EVENT_ID: &str = "invalid_event_id";
 
 /// Makes records of a request's events.
 #[must_use]
-pub fn decode<'a>(
-    events: &Events<'a>,
+pub fn decode<'e>(
+    events: &'e Events<'_>,
     request: Request<'_>,
     minter: &EventIdMinter,
-) -> (Vec<Record<'a>>, Refusals) {
+) -> (Vec<Record<'e>>, Refusals) {
     let tenant = request.tenant.map(Tenant::as_str);
-    let mut records = Vec::with_capacity(events.slices.len());
+    let key = request.idempotency_key;
+    let mut records = Vec::with_capacity(events.found.len());
     let mut refusals = Refusals::default();
-    for (position, &bytes) in events.slices.iter().enumerate() {
+    for (position, found) in events.found.iter().enumerate() {
+        let found = match found {
+            Ok(found) => found,
+            Err(fault) => {
+                refusals.add(position, fault.code, || fault.reason.clone());
+                continue;
+            }
+        };
+        let bytes = &*found.json;
         if bytes.len() > request.event_bytes_max {
             refusals.add(position, EVENT_TOO_LARGE, || {
                 format!(
@@ -314,7 +231,9 @@ pub fn decode<'a>(
                 continue;
             }
         };
-        let id = match (&event.client_id, request.idempotency_key) {
+        let own = found.id.as_ref().or(event.client_id.as_ref());
+        let key = key.or(events.body_key.as_deref().filter(|_| found.is_timed));
+        let id = match (own, key) {
             (Some(id), _) => EventId::from_client(tenant, id),
             (None, Some(key)) => Ok(EventId::from_idempotency_key(tenant, key, position, bytes)),
             (None, None) => Ok(minter.mint(request.received)),

@@ -12,6 +12,8 @@ pub enum Code {
     EmptyBody,
     /// An array whose elements cannot be told apart.
     InvalidJson,
+    /// Not a message of the dialect that its path stands for.
+    InvalidMessage,
     /// Events there were, but each of them was refused.
     NoEventAccepted,
     /// The body is not in the encoding that its header names.
@@ -60,9 +62,10 @@ pub enum Code {
 
 impl Code {
     /// All codes, for the metrics.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::EmptyBody,
         Self::InvalidJson,
+        Self::InvalidMessage,
         Self::NoEventAccepted,
         Self::InvalidEncoding,
         Self::InvalidIdempotencyKey,
@@ -93,6 +96,7 @@ impl Code {
         match self {
             Self::EmptyBody => "empty_body",
             Self::InvalidJson => "invalid_json",
+            Self::InvalidMessage => "invalid_message",
             Self::NoEventAccepted => "no_event_accepted",
             Self::InvalidEncoding => "invalid_encoding",
             Self::InvalidIdempotencyKey => "invalid_idempotency_key",
@@ -124,6 +128,7 @@ impl Code {
         match self {
             Self::EmptyBody
             | Self::InvalidJson
+            | Self::InvalidMessage
             | Self::NoEventAccepted
             | Self::InvalidEncoding
             | Self::InvalidIdempotencyKey

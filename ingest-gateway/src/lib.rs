@@ -4,8 +4,9 @@
 //!
 //! 1. [`config`]: what the operator set, checked as a whole.
 //! 2. [`server`]: connections in, and the drain at the end.
-//! 3. [`routes`]: the router, its layers, and the walk of one request.
+//! 3. [`gateway`]: what requests share; [`routes`]: the router and its layers; [`intake`]: the walk of one request.
 //! 4. [`client`]: who sent it. [`headers`]: what it says about its body.
+//!    [`dialect`]: how it speaks.
 //! 5. [`admission`]: rate limits per client, and the budget of bytes in flight.
 //! 6. [`body`]: reads and inflates, within limits.
 //! 7. [`decode`]: bytes become events, each bad one refused alone.
@@ -21,9 +22,12 @@
 pub mod config;
 pub mod keys_command;
 pub mod server;
+pub mod gateway;
 pub mod routes;
+pub mod intake;
 pub mod client;
 pub mod headers;
+pub mod dialect;
 pub mod admission;
 pub mod body;
 pub mod decode;

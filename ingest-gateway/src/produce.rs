@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME, TENANT};
-use log_event::tenant::Tenant;
-use log_event::timestamp::Timestamp;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -22,7 +20,7 @@ use rdkafka::producer::{
 use tokio::sync::oneshot;
 
 use crate::admission::Reservation;
-use crate::decode::Record;
+use crate::decode::{Beside, Record};
 use crate::delivery::{Deliveries, Fate, fate};
 use crate::kafka_settings::KafkaSettings;
 use crate::metrics::Metrics;
@@ -107,8 +105,7 @@ impl Producer {
     pub fn produce(
         &self,
         records: &[Record<'_>],
-        tenant: Option<&Tenant>,
-        received: Timestamp,
+        beside: Beside<'_>,
         share: Reservation,
     ) -> Delivering {
         let (wake, done) = oneshot::channel();
@@ -129,7 +126,7 @@ impl Producer {
             if record.json.len() > self.batch_bytes_max {
                 large.push((record.position, record.id.as_str().to_owned()));
             }
-            match self.send(&current.0, record, tenant, received, &state) {
+            match self.send(&current.0, record, beside, &state) {
                 Ok(()) => {}
                 Err(code) if self.fate(code, record) == Fate::TooLarge => {
                     too_large.push(record.position);
@@ -162,8 +159,7 @@ impl Producer {
         &self,
         producer: &ThreadedProducer<Reports>,
         record: &Record<'_>,
-        tenant: Option<&Tenant>,
-        received: Timestamp,
+        beside: Beside<'_>,
         state: &Arc<RequestState>,
     ) -> Result<(), RDKafkaErrorCode> {
         let time = record.event_time.millis().to_string();
@@ -178,9 +174,9 @@ impl Producer {
             })
             .insert(Header {
                 key: DIALECT,
-                value: Some("json"),
+                value: Some(beside.dialect),
             });
-        if let Some(tenant) = tenant {
+        if let Some(tenant) = beside.tenant {
             headers = headers.insert(Header {
                 key: TENANT,
                 value: Some(tenant.as_str()),
@@ -189,7 +185,7 @@ impl Producer {
         let sent = producer.send(
             BaseRecord::<(), [u8], _>::with_opaque_to(&self.settings.topic, Arc::clone(state))
                 .payload(&record.json)
-                .timestamp(received.millis())
+                .timestamp(beside.received.millis())
                 .headers(headers),
         );
         match sent {

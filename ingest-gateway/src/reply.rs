@@ -6,9 +6,15 @@
 
 use serde::Serialize;
 
+use crate::decode::elasticsearch::Operation;
 use crate::decode::{ERRORS_LISTED_MAX, EVENT_TOO_LARGE, Refusals};
 use crate::delivery::Deliveries;
 use crate::error::{Code, Outcome, Problem};
+
+pub mod otlp;
+pub mod elasticsearch;
+pub mod loki;
+pub mod hec;
 
 /// When to come back after Kafka failed: most faults of a broker are over by
 /// then, and a client that must wait long gives up.
@@ -23,8 +29,8 @@ pub struct Reply {
     pub content_type: &'static str,
     /// `Retry-After`.
     pub retry_after_seconds: Option<u64>,
-    /// One line of JSON.
-    pub body: String,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 #[derive(Serialize)]
@@ -53,12 +59,25 @@ struct ProblemBody<'a> {
     events: Option<AcceptedBody<'a>>,
 }
 
-/// The reply to a request whose events were decoded and delivered.
+/// What became of the events of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// How many Kafka holds.
+    pub accepted: usize,
+    /// Which are refused, and why.
+    pub refusals: Refusals,
+    /// What the client called each of them, of the Elasticsearch dialect.
+    pub operations: Vec<Operation>,
+    /// Their ids by position, of the same dialect.
+    pub ids: Vec<(usize, String)>,
+}
+
+/// What became of a request whose events were decoded and delivered.
 ///
 /// # Errors
 /// The [`Problem`] if Kafka failed any event: the request as a whole is to be
 /// sent again.
-pub fn conclude(refusals: &mut Refusals, deliveries: &Deliveries) -> Result<Reply, Problem> {
+pub fn settle(mut refusals: Refusals, deliveries: &Deliveries) -> Result<Settled, Problem> {
     if deliveries.not_kept + deliveries.unknown > 0 {
         return Err(not_acknowledged(deliveries));
     }
@@ -69,24 +88,47 @@ pub fn conclude(refusals: &mut Refusals, deliveries: &Deliveries) -> Result<Repl
     }
     refusals.listed.sort_by_key(|refusal| refusal.position);
     refusals.listed.truncate(ERRORS_LISTED_MAX);
-    let events = AcceptedBody {
+    Ok(Settled {
         accepted: deliveries.acknowledged,
-        refused: refusals.count(),
-        errors: errors(refusals),
+        refusals,
+        ..Settled::default()
+    })
+}
+
+/// logflow's own reply.
+#[must_use]
+pub fn of_settled(settled: &Settled) -> Reply {
+    let events = AcceptedBody {
+        accepted: settled.accepted,
+        refused: settled.refusals.count(),
+        errors: errors(&settled.refusals),
     };
     if events.accepted == 0 && events.refused > 0 {
         let problem = Problem::permanent(
             Code::NoEventAccepted,
             "no event of this request was accepted; `errors` says why",
         );
-        return Ok(problem_reply(&problem, Some(events)));
+        return problem_reply(&problem, Some(events));
     }
-    Ok(Reply {
+    Reply {
         status: 200,
         content_type: "application/json",
         retry_after_seconds: None,
         body: line(&events),
-    })
+    }
+}
+
+/// The first reasons, for replies that have room for a text alone.
+fn first_reasons(refusals: &Refusals) -> String {
+    const TOLD_MAX: usize = 3;
+    let listed = refusals.listed.iter().take(TOLD_MAX);
+    let mut told: Vec<String> = listed
+        .map(|refusal| format!("event {}: {}", refusal.position, refusal.reason))
+        .collect();
+    if refusals.count() > told.len() {
+        told.push("…".to_owned());
+    }
+    told.join("; ")
 }
 
 /// The reply to a request refused as a whole.
@@ -142,9 +184,9 @@ fn errors(refusals: &Refusals) -> Vec<ErrorBody<'_>> {
     listed.collect()
 }
 
-fn line(body: &impl Serialize) -> String {
-    let mut text = serde_json::to_string(body).expect("text and numbers are always JSON");
-    text.push('\n');
+fn line(body: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec(body).expect("text and numbers are always JSON");
+    text.push(b'\n');
     text
 }
 
@@ -162,12 +204,12 @@ mod tests {
 
     #[track_caller]
     fn check(refused: &[usize], deliveries: &Deliveries, status: u16, body: &str) {
-        let reply = conclude(&mut refusals(refused), deliveries)
-            .unwrap_or_else(|problem| of_problem(&problem));
-        assert_eq!(
-            (reply.status, reply.body.as_str()),
-            (status, format!("{body}\n").as_str())
+        let reply = settle(refusals(refused), deliveries).map_or_else(
+            |problem| of_problem(&problem),
+            |settled| of_settled(&settled),
         );
+        let text = String::from_utf8(reply.body).unwrap();
+        assert_eq!((reply.status, text), (status, format!("{body}\n")));
         assert_eq!(reply.retry_after_seconds.is_some(), status == 503);
     }
 
@@ -245,7 +287,7 @@ mod tests {
                 ..Deliveries::default()
             },
         ] {
-            let problem = conclude(&mut refusals(&[0]), &partly).unwrap_err();
+            let problem = settle(refusals(&[0]), &partly).unwrap_err();
             assert_eq!(problem.outcome, Some(Outcome::Unknown));
             assert!(problem.detail.contains("same Idempotency-Key"), "{problem}");
         }

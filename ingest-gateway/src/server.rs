@@ -22,8 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Layer as _;
 
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::probe::Probe;
-use crate::routes::{self, Gateway};
+use crate::routes;
 
 /// How long a connection may take for the head of a request, or stay idle
 /// before it; longer than the keep-alive of common proxies, so that they close first.

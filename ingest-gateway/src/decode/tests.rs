@@ -1,13 +1,16 @@
+use super::json::split;
 use super::*;
+use crate::error::Code;
 use proptest::prelude::*;
 
 fn texts(body: &[u8]) -> Result<(Vec<String>, Form), (Code, String)> {
     match split(body, 1_000) {
         Ok(events) => Ok((
             events
-                .slices
+                .found
                 .iter()
-                .map(|slice| String::from_utf8_lossy(slice).into_owned())
+                .flatten()
+                .map(|found| String::from_utf8_lossy(&found.json).into_owned())
                 .collect(),
             events.form,
         )),
@@ -214,8 +217,8 @@ fn a_refusal_names_the_position_the_code_and_the_way_out() {
 fn all_refusals_count_but_only_the_first_are_listed() {
     let events = split(b"[1,2,3]", 10).unwrap();
     let many = Events {
-        slices: events.slices.repeat(50),
-        form: Form::Array,
+        found: vec![events.found.clone(); 50].concat(),
+        ..events
     };
     let (records, refusals) = decode(&many, request(None), &EventIdMinter::new([0; 8]));
     assert!(records.is_empty());
@@ -242,8 +245,8 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn values(events: &Events<'_>) -> Vec<serde_json::Value> {
-    let read = |slice: &&[u8]| serde_json::from_slice(slice).unwrap();
-    events.slices.iter().map(read).collect()
+    let read = |found: &Found<'_>| serde_json::from_slice(&found.json).unwrap();
+    events.found.iter().flatten().map(read).collect()
 }
 
 proptest! {
@@ -290,7 +293,7 @@ proptest! {
     fn random_bytes_never_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"[]{}\",:\\\n\r 1"[..])], 0..60)) {
         if let Ok(events) = split(&bytes, 20) {
             let (records, refusals) = decode(&events, request(Some("k")), &EventIdMinter::new([0; 8]));
-            prop_assert_eq!(records.len() + refusals.count(), events.slices.len());
+            prop_assert_eq!(records.len() + refusals.count(), events.found.len());
         }
     }
 }

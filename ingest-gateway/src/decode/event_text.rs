@@ -1,0 +1,196 @@
+//! Writes the JSON of an event that arrived as something else.
+//!
+//! In the flow: the decoders of `otlp`, `loki`, `hec`, `elasticsearch`, `text` → **`event_text`** → `decode`.
+
+use log_event::timestamp::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{Found, Items};
+use crate::admission::{Reservation, Spent};
+use crate::error::{Code, Problem};
+
+/// The fields that a dialect knows of, of an event that its client wrote freely or not at all.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) timestamp: Option<Timestamp>,
+    pub(super) level: Option<String>,
+    pub(super) message: Option<String>,
+    pub(super) resource_id: Option<String>,
+    pub(super) trace_id: Option<String>,
+    pub(super) span_id: Option<String>,
+    pub(super) commit: Option<String>,
+    pub(super) metadata: Map<String, Value>,
+}
+
+impl Known {
+    /// The event of these fields alone.
+    pub(super) fn into_found(self, id: Option<String>) -> Found<'static> {
+        let is_timed = self.timestamp.is_some();
+        Found {
+            json: self.fields(&[]).finish("{}").into(),
+            id,
+            is_timed,
+        }
+    }
+
+    /// The client's own object with these fields before it, as far as it has none of the same name.
+    /// `object` is the text of a JSON object.
+    pub(super) fn beside<'a>(
+        self,
+        object: &str,
+        names: &[&str],
+        more: &[(&str, &str)],
+        id: Option<String>,
+    ) -> Found<'a> {
+        let is_timed = self.timestamp.is_some() || names.contains(&"timestamp");
+        let mut fields = self.fields(names);
+        for (name, value) in more {
+            if !names.contains(name) {
+                fields.text(name, value);
+            }
+        }
+        Found {
+            json: fields.finish(object).into(),
+            id,
+            is_timed,
+        }
+    }
+
+    fn fields(self, taken: &[&str]) -> Fields {
+        let mut fields = Fields(Vec::with_capacity(256));
+        let texts = [
+            ("timestamp", self.timestamp.map(Timestamp::to_rfc3339)),
+            ("level", self.level),
+            ("message", self.message),
+            ("resourceId", self.resource_id),
+            ("traceId", self.trace_id),
+            ("spanId", self.span_id),
+            ("commit", self.commit),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text
+                && !taken.contains(&name)
+            {
+                fields.text(name, &text);
+            }
+        }
+        if !self.metadata.is_empty() && !taken.contains(&"metadata") {
+            fields.value("metadata", &Value::Object(self.metadata));
+        }
+        fields
+    }
+}
+
+/// The beginning of an object.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.0.push(b'"');
+        self.0.extend(name.as_bytes());
+        self.0.extend(b"\":");
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        serde_json::to_writer(&mut self.0, text).expect("text is JSON, and memory takes it");
+    }
+
+    fn value(&mut self, name: &str, value: &Value) {
+        self.name(name);
+        serde_json::to_writer(&mut self.0, value).expect("a value is JSON, and memory takes it");
+    }
+
+    /// With the fields of `object` behind these.
+    fn finish(mut self, object: &str) -> Vec<u8> {
+        let inside = object.trim().trim_start_matches('{').trim_start();
+        if self.0.is_empty() {
+            self.0.push(b'{');
+        } else if !inside.starts_with('}') {
+            self.0.push(b',');
+        }
+        self.0.extend(inside.as_bytes());
+        self.0
+    }
+}
+
+/// Gathers events, and sees to it that a small body does not become a large heap of them.
+pub(super) struct Gathered<'a, 'r> {
+    items: Items<'a>,
+    bytes: usize,
+    limits: Limits<'r>,
+}
+
+/// How much one body may become.
+#[derive(Debug)]
+pub struct Limits<'r> {
+    /// The most events.
+    pub events_max: usize,
+    /// The most bytes of all of them together.
+    pub bytes_max: usize,
+    /// What their bytes are taken from.
+    pub share: &'r mut Reservation,
+}
+
+impl<'a, 'r> Gathered<'a, 'r> {
+    pub(super) fn new(limits: Limits<'r>) -> Self {
+        Self {
+            items: Vec::new(),
+            bytes: 0,
+            limits,
+        }
+    }
+
+    pub(super) fn add(&mut self, item: Result<Found<'a>, super::Fault>) -> Result<(), Problem> {
+        if self.items.len() == self.limits.events_max {
+            return Err(Problem::permanent(
+                Code::TooManyEvents,
+                format!(
+                    "a request may hold {} events; send several smaller ones",
+                    self.limits.events_max
+                ),
+            ));
+        }
+        let bytes = item.as_ref().map_or(0, |found| found.json.len());
+        self.bytes += bytes;
+        if self.bytes > self.limits.bytes_max {
+            return Err(Problem::permanent(
+                Code::BodyTooLarge,
+                format!(
+                    "written out, the events of this request have more than {} bytes; send several smaller ones",
+                    self.limits.bytes_max
+                ),
+            ));
+        }
+        let share = &mut *self.limits.share;
+        share.grow(bytes).map_err(|Spent| Problem::overloaded())?;
+        self.items.push(item);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Items<'a> {
+        self.items
+    }
+}
+
+/// The level that a number of OpenTelemetry's stands for (logs data model, `SeverityNumber`).
+pub(super) fn level_of_severity(number: i32) -> Option<&'static str> {
+    match number {
+        1..=4 => Some("trace"),
+        5..=8 => Some("debug"),
+        9..=12 => Some("info"),
+        13..=16 => Some("warn"),
+        17..=20 => Some("error"),
+        21..=24 => Some("fatal"),
+        _ => None,
+    }
+}
+
+/// The first of these fields that is a text.
+pub(super) fn first_text(map: &Map<String, Value>, names: &[&str]) -> Option<String> {
+    let mut texts = names
+        .iter()
+        .filter_map(|name| map.get(*name).and_then(Value::as_str));
+    texts.next().map(str::to_owned)
+}

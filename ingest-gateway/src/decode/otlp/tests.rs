@@ -1,0 +1,183 @@
+use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
+use proptest::prelude::*;
+
+use super::super::test_support::{code, limits, plenty, texts};
+use super::*;
+
+fn json(body: &str) -> Result<Vec<String>, Code> {
+    let mut share = plenty();
+    let events = split(body.as_bytes(), Encoding::Json, limits(&mut share)).map_err(code)?;
+    Ok(texts(&events))
+}
+
+/// A request with this record alone.
+fn request(record: &str) -> String {
+    format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"shop"}}}}]}},"scopeLogs":[{{"scope":{{"name":"lib","version":"1"}},"logRecords":[{record}]}}]}}]}}"#
+    )
+}
+
+#[test]
+fn a_record_becomes_an_event() {
+    let record = r#"{"timeUnixNano":"1700000000123456789","severityNumber":17,"severityText":"ERR","body":{"stringValue":"it\nfails"},"attributes":[{"key":"http.status","value":{"intValue":"503"}},{"key":"log.record.uid","value":{"stringValue":"uid-1"}}],"traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"EEE19B7EC3C1B174","flags":1,"eventName":"e"}"#;
+    let body = request(record);
+    let mut share = plenty();
+    let events = split(body.as_bytes(), Encoding::Json, limits(&mut share)).unwrap();
+    assert_eq!(
+        texts(&events),
+        [
+            r#"{"timestamp":"2023-11-14T22:13:20.123456789Z","level":"error","message":"it\nfails","resourceId":"shop","traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","metadata":{"attributes":{"http.status":503,"log.record.uid":"uid-1"},"eventName":"e","resource":{"service.name":"shop"},"scope":{"name":"lib","version":"1"},"severityNumber":17,"severityText":"ERR"}}"#
+        ]
+    );
+    let found = events.found[0].as_ref().unwrap();
+    assert_eq!((found.id.as_deref(), found.is_timed), (Some("uid-1"), true));
+    assert_eq!(share.bytes(), found.json.len());
+}
+
+#[test]
+fn odd_records_are_read_as_the_specification_has_it() {
+    assert_eq!(json("{}"), Ok(Vec::new()));
+    assert_eq!(
+        json(&request("{}")).unwrap(),
+        [
+            r#"{"resourceId":"shop","metadata":{"resource":{"service.name":"shop"},"scope":{"name":"lib","version":"1"}}}"#
+        ]
+    );
+    let checks = [
+        (
+            r#"{"observedTimeUnixNano":1,"body":{}}"#,
+            r#""timestamp":"1970-01-01T00:00:00.000000001Z""#,
+        ),
+        (r#"{"body":{"intValue":7}}"#, r#""message":"7""#),
+        (r#"{"body":{"intValue":"-7"}}"#, r#""message":"-7""#),
+        (r#"{"body":{"doubleValue":1.5}}"#, r#""message":"1.5""#),
+        (
+            r#"{"body":{"kvlistValue":{"values":[{"key":"b","value":{"boolValue":true}},{"key":"a","value":{"arrayValue":{"values":[{"bytesValue":"aGk="}]}}}]}}}"#,
+            r#""message":"{\"a\":[\"aGk=\"],\"b\":true}""#,
+        ),
+        (r#"{"severityText":"Notice"}"#, r#""level":"Notice""#),
+        (
+            r#"{"traceId":"00000000000000000000000000000000"}"#,
+            r#"{"resourceId""#,
+        ),
+        (
+            r#"{"attributes":[{"key":"a","value":{"intValue":1}},{"key":"a","value":{"intValue":2}}]}"#,
+            r#""attributes":{"a":2}"#,
+        ),
+        (
+            r#"{"timeUnixNano":"9999999999999999999"}"#,
+            "! invalid_timestamp",
+        ),
+        (r#"{"somethingNew":[1]}"#, r#""resourceId":"shop""#),
+    ];
+    for (record, part) in checks {
+        let found = json(&request(record)).unwrap().join("");
+        assert!(found.contains(part), "{record}: {found}");
+    }
+    for body in ["", "[]", "x", r#"{"resourceLogs":7}"#] {
+        assert_eq!(json(body), Err(Code::InvalidMessage), "{body}");
+    }
+    let mut share = plenty();
+    let problem = split(
+        b"\x0a\xff\xff\xff\xff\x0f",
+        Encoding::Protobuf,
+        limits(&mut share),
+    );
+    assert_eq!(problem.unwrap_err().code, Code::InvalidMessage);
+}
+
+#[test]
+fn a_small_request_does_not_become_a_large_heap() {
+    let text = "x".repeat(10_000);
+    let attribute = KeyValue {
+        key: "a".to_owned(),
+        value: Some(AnyValue {
+            value: Some(any_value::Value::StringValue(text)),
+        }),
+        ..KeyValue::default()
+    };
+    let logs = ResourceLogs {
+        resource: Some(opentelemetry_proto::tonic::resource::v1::Resource {
+            attributes: vec![attribute],
+            ..Default::default()
+        }),
+        scope_logs: vec![ScopeLogs {
+            log_records: vec![LogRecord::default(); 900],
+            ..ScopeLogs::default()
+        }],
+        ..ResourceLogs::default()
+    };
+    let body = ExportLogsServiceRequest {
+        resource_logs: vec![logs],
+    }
+    .encode_to_vec();
+    assert!(body.len() < 20_000);
+    let mut share = plenty();
+    let problem = split(&body, Encoding::Protobuf, limits(&mut share)).unwrap_err();
+    assert_eq!(problem.code, Code::BodyTooLarge);
+    let budget = crate::admission::Budget::new(100_000);
+    let mut share = budget.share();
+    let problem = split(&body, Encoding::Protobuf, limits(&mut share)).unwrap_err();
+    assert_eq!(problem.code, Code::Overloaded);
+}
+
+fn values() -> impl Strategy<Value = any_value::Value> {
+    let leaf = prop_oneof![
+        "\\PC{0,6}".prop_map(any_value::Value::StringValue),
+        any::<bool>().prop_map(any_value::Value::BoolValue),
+        any::<i64>().prop_map(any_value::Value::IntValue),
+        // The JSON parser may err in the last digit of others.
+        (-1_000..1_000).prop_map(|n| any_value::Value::DoubleValue(f64::from(n) / 8.0)),
+        prop::collection::vec(any::<u8>(), 0..4).prop_map(any_value::Value::BytesValue),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let pair = ("\\PC{0,3}", inner).prop_map(|(key, value)| KeyValue {
+            key,
+            value: Some(AnyValue { value: Some(value) }),
+            ..KeyValue::default()
+        });
+        prop::collection::vec(pair, 0..3).prop_map(|values| {
+            any_value::Value::KvlistValue(opentelemetry_proto::tonic::common::v1::KeyValueList {
+                values,
+            })
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn both_encodings_say_the_same_and_every_record_is_json(
+        body in proptest::option::of(values()), time in any::<u32>(), severity in -1..30i32, id in prop::collection::vec(any::<u8>(), 16),
+    ) {
+        let record = LogRecord {
+            time_unix_nano: u64::from(time) * 1_000_000_000,
+            severity_number: severity,
+            body: body.map(|value| AnyValue { value: Some(value) }),
+            trace_id: id,
+            ..LogRecord::default()
+        };
+        let request = ExportLogsServiceRequest {
+            resource_logs: vec![ResourceLogs {
+                scope_logs: vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }],
+                ..ResourceLogs::default()
+            }],
+        };
+        let mut share = plenty();
+        let binary = split(&request.encode_to_vec(), Encoding::Protobuf, limits(&mut share)).unwrap();
+        let mut other = plenty();
+        let text = serde_json::to_vec(&request).unwrap();
+        let as_json = split(&text, Encoding::Json, limits(&mut other)).unwrap();
+        prop_assert_eq!(texts(&binary), texts(&as_json));
+        for text in texts(&binary) {
+            prop_assert!(serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        for encoding in [Encoding::Protobuf, Encoding::Json] {
+            let mut share = plenty();
+            drop(split(&bytes, encoding, limits(&mut share)));
+        }
+    }
+}

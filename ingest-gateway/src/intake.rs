@@ -1,0 +1,254 @@
+//! The walk of one request, whatever its dialect: each step is one line that another file answers.
+//!
+//! In the flow: `routes` → **`intake`** → `client`, and back from `reply`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use log_event::tenant::Tenant;
+use log_event::timestamp::Timestamp;
+use service::access::Scope;
+
+use crate::admission::{Reservation, Spent, Verdict};
+use crate::body;
+use crate::client::{ClientKey, client_address};
+use crate::decode::elasticsearch::Operation;
+use crate::decode::{self, Beside, Limits, Refusals};
+use crate::delivery::Deliveries;
+use crate::dialect::{Message, Read};
+use crate::error::{Code, Outcome, Problem};
+use crate::gateway::Gateway;
+use crate::headers::{self, Encoding};
+use crate::kafka_settings::RECORD_OVERHEAD_BYTES;
+use crate::metrics::Metrics;
+use crate::produce::Delivering;
+use crate::reply::{self, KAFKA_RETRY_AFTER_SECONDS, Reply, Settled};
+
+/// Bodies from here on are decoded on a thread of their own: 512 KiB of JSON
+/// take some milliseconds, which the other requests of the thread would wait.
+const DECODE_INLINE_BYTES_MAX: usize = 512 << 10;
+/// The part of all bytes in flight that one request's events may have when they are written out: the others need some, too.
+const WRITTEN_OUT_PART: usize = 4;
+
+/// The walk of one request.
+pub(crate) async fn take(
+    gateway: &Arc<Gateway>,
+    message: &Message,
+    request: Request,
+) -> Result<Reply, Problem> {
+    let received = now();
+    let peer = peer(&request);
+    let (parts, body) = request.into_parts();
+    if gateway.draining.load(Ordering::Relaxed) {
+        return Err(Problem::unavailable(
+            Code::Draining,
+            "the gateway is about to end; try another",
+            1,
+            Outcome::None,
+        ));
+    }
+    if !gateway.producer.admits() {
+        return Err(Problem::unavailable(
+            Code::KafkaUnavailable,
+            "Kafka does not answer; nothing of this request was kept",
+            KAFKA_RETRY_AFTER_SECONDS,
+            Outcome::None,
+        ));
+    }
+    let client = client(gateway, peer, &parts.headers);
+    admitted(gateway.admission.request(client), "requests")?;
+    let access = &gateway.config.access;
+    let caller = access
+        .admit(&parts.headers, Scope::Ingest, received)
+        .map_err(Problem::denied)?;
+    let encoding = match message.is_snappy() {
+        // It is part of the message, and some clients name it besides.
+        true => Encoding::Identity,
+        false => headers::encoding(&parts.headers)?,
+    };
+    let key = headers::idempotency_key(&parts.headers)?;
+    let announced = headers::content_length(&parts.headers);
+    let mut share = gateway.budget.share();
+    let body = body::read(body, announced, encoding, gateway.config.body, &mut share).await?;
+    gateway
+        .metrics
+        .received_bytes
+        .inc_by(body.wire_bytes as u64);
+    admitted(gateway.admission.bytes(client, body.bytes.len()), "bytes")?;
+    let work = Work {
+        message: message.clone(),
+        body: body.bytes,
+        key: key.map(str::to_owned),
+        tenant: caller.tenant().cloned(),
+        received,
+        share,
+    };
+    let started = decode_and_produce(gateway, work).await?;
+    let deliveries = match started.delivering {
+        Some(delivering) => delivering.finished().await,
+        None => Deliveries::default(),
+    };
+    let settled = reply::settle(started.refusals, &deliveries)?;
+    count_events(&gateway.metrics, &settled.refusals, &deliveries);
+    if settled.accepted == 0 && settled.refusals.count() > 0 {
+        gateway
+            .metrics
+            .requests_refused
+            .with_label_values(&[Code::NoEventAccepted.as_str()])
+            .inc();
+    }
+    Ok(message.settled(&Settled {
+        operations: started.operations,
+        ids: started.ids,
+        ..settled
+    }))
+}
+
+/// A body to be decoded, with the share of the budget that it holds.
+struct Work {
+    message: Message,
+    body: Bytes,
+    key: Option<String>,
+    tenant: Option<Tenant>,
+    received: Timestamp,
+    share: Reservation,
+}
+
+/// A request whose records are on their way to Kafka.
+struct Started {
+    refusals: Refusals,
+    delivering: Option<Delivering>,
+    operations: Vec<Operation>,
+    ids: Vec<(usize, String)>,
+}
+
+async fn decode_and_produce(gateway: &Arc<Gateway>, mut work: Work) -> Result<Started, Problem> {
+    if work.body.len() <= DECODE_INLINE_BYTES_MAX {
+        return decode_and_produce_here(gateway, &mut work);
+    }
+    let gateway = Arc::clone(gateway);
+    let thread = tokio::task::spawn_blocking(move || decode_and_produce_here(&gateway, &mut work));
+    thread.await.unwrap_or_else(|_| {
+        Err(Problem::permanent(
+            Code::Internal,
+            "decoding the body failed",
+        ))
+    })
+}
+
+fn decode_and_produce_here(gateway: &Gateway, work: &mut Work) -> Result<Started, Problem> {
+    let config = &gateway.config;
+    let limits = Limits {
+        events_max: config.events_per_request_max,
+        bytes_max: config.kafka.in_flight_bytes_max / WRITTEN_OUT_PART,
+        share: &mut work.share,
+    };
+    let Read { events, operations } =
+        work.message
+            .read(&work.body, config.body.bytes_max, limits)?;
+    let bytes = events.bytes();
+    let overhead = events.found.len() * RECORD_OVERHEAD_BYTES;
+    // GW-2: all of the request's records fit, or none of them is handed over.
+    let mut share = gateway.budget.share();
+    share
+        .grow(bytes + overhead)
+        .map_err(|Spent| Problem::overloaded())?;
+    let request = decode::Request {
+        received: work.received,
+        idempotency_key: work.key.as_deref(),
+        tenant: work.tenant.as_ref(),
+        event_bytes_max: config.kafka.event_bytes_max,
+    };
+    let (records, refusals) = decode::decode(&events, request, &gateway.minter);
+    let ids = match operations.is_empty() {
+        true => Vec::new(),
+        false => records
+            .iter()
+            .map(|record| (record.position, record.id.to_string()))
+            .collect(),
+    };
+    let beside = Beside {
+        dialect: work.message.label(),
+        tenant: work.tenant.as_ref(),
+        received: work.received,
+    };
+    let delivering =
+        (!records.is_empty()).then(|| gateway.producer.produce(&records, beside, share));
+    Ok(Started {
+        refusals,
+        delivering,
+        operations,
+        ids,
+    })
+}
+
+fn count_events(metrics: &Metrics, refusals: &Refusals, deliveries: &Deliveries) {
+    metrics
+        .events_accepted
+        .inc_by(deliveries.acknowledged as u64);
+    for (code, count) in &refusals.by_code {
+        metrics
+            .events_refused
+            .with_label_values(&[code])
+            .inc_by(*count as u64);
+    }
+}
+
+fn client(gateway: &Gateway, peer: IpAddr, headers: &HeaderMap) -> ClientKey {
+    let trusted = &gateway.config.trusted_proxies;
+    if trusted.is_empty() {
+        return peer.into();
+    }
+    let forwarded = headers.get_all("x-forwarded-for").iter();
+    client_address(
+        peer,
+        forwarded.map(|value| value.to_str().unwrap_or_default()),
+        trusted,
+    )
+    .into()
+}
+
+/// Who is at the other end of the connection. Only a router that is not served
+/// by `server` lacks it.
+fn peer(request: &Request<Body>) -> IpAddr {
+    let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| {
+        peer.ip()
+    })
+}
+
+fn admitted(verdict: Verdict, what: &str) -> Result<(), Problem> {
+    match verdict {
+        Verdict::Admit => Ok(()),
+        Verdict::Refuse {
+            retry_after_seconds,
+        } => Err(Problem {
+            code: Code::RateLimited,
+            detail: format!(
+                "more {what} than this client may send; the same request conforms in {retry_after_seconds} s"
+            ),
+            retry_after_seconds: Some(retry_after_seconds),
+            outcome: None,
+        }),
+        Verdict::Never { bytes_max } => Err(Problem::permanent(
+            Code::OverByteBurst,
+            format!(
+                "this client may send {bytes_max} bytes at once; send several smaller requests"
+            ),
+        )),
+    }
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let nanos = i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX);
+    Timestamp::from_nanos(nanos).expect("a time since the epoch is not before it")
+}
