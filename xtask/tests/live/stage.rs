@@ -219,6 +219,16 @@ impl<'world> Stage<'world> {
         self.world.workspace.root.clone()
     }
 
+    /// Cargo's build directory, for tools that are installed once.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.world.workspace.target.clone()
+    }
+
+    /// Whether the user asked for an end, for tools that are run.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        self.world.interrupt.clone()
+    }
+
     /// Polls `condition` until it gives `Ok`. After `within`, the error says `what` was waited for and the last reason.
     pub(crate) fn wait_for<T>(
         &self,

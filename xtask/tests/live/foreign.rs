@@ -1,0 +1,62 @@
+//! Tools and clients in other languages, installed once each in environments of their own below Cargo's build directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use xtask::command;
+
+use crate::stage::Stage;
+
+/// A Python environment with exactly the versions that a file lists, made anew when the list has changed. Returns its
+/// directory of programs.
+pub(crate) fn python(stage: &Stage<'_>, name: &str, requirements: &Path) -> Result<PathBuf> {
+    let environment = stage.target().join("python").join(name);
+    let programs = environment.join("bin");
+    once(&environment, requirements, || {
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv", "--clear"]).arg(&environment);
+        command::run(make, &stage.interrupt(), |_| {})?;
+        let mut pip = Command::new(programs.join("python"));
+        pip.args(["-m", "pip", "install", "--disable-pip-version-check"])
+            .args(["--quiet", "--no-deps", "--requirement"])
+            .arg(requirements);
+        command::run(pip, &stage.interrupt(), |_| {})
+    })?;
+    Ok(programs)
+}
+
+/// A directory with what a `package-lock.json` lists, and the scripts beside it.
+pub(crate) fn node(stage: &Stage<'_>, name: &str, source: &Path) -> Result<PathBuf> {
+    let environment = stage.target().join("node").join(name);
+    fs::create_dir_all(&environment)?;
+    for entry in fs::read_dir(source)? {
+        let path = entry?.path();
+        let is_wanted = path
+            .extension()
+            .is_some_and(|extension| extension == "mjs" || extension == "json");
+        if let Some(file) = path.file_name().filter(|_| is_wanted) {
+            fs::copy(&path, environment.join(file))?;
+        }
+    }
+    once(&environment, &source.join("package-lock.json"), || {
+        let mut npm = Command::new("npm");
+        npm.current_dir(&environment)
+            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        command::run(npm, &stage.interrupt(), |_| {})
+    })?;
+    Ok(environment)
+}
+
+/// Installs unless what is installed is what the list says.
+fn once(environment: &Path, list: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let wanted = fs::read_to_string(list).with_context(|| format!("reading {}", list.display()))?;
+    let installed = environment.join("installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    install()?;
+    fs::write(&installed, wanted)?;
+    Ok(())
+}
