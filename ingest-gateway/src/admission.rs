@@ -73,8 +73,9 @@ struct Clients<C: Clock> {
 
 type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
+/// What one client or one key may send.
 #[derive(Debug)]
-struct Limiters<C: Clock> {
+pub(crate) struct Limiters<C: Clock> {
     requests: Option<Limiter<C>>,
     kib: Option<Limiter<C>>,
     last_seen: C::Instant,
@@ -109,13 +110,7 @@ impl<C: Clock + Clone> Admission<C> {
         if self.limits.requests_per_second.is_none() {
             return Verdict::Admit;
         }
-        self.ask(client, |limiters| match &limiters.requests {
-            Some(limiter) => limiter
-                .check()
-                .err()
-                .map_or(Verdict::Admit, |until| self.refuse(&until)),
-            None => Verdict::Admit,
-        })
+        self.ask(client, |limiters| limiters.request(&self.clock))
     }
 
     /// That many decompressed bytes more of a client.
@@ -123,20 +118,7 @@ impl<C: Clock + Clone> Admission<C> {
         if self.limits.kib_per_second.is_none() {
             return Verdict::Admit;
         }
-        let cells = u32::try_from(bytes.div_ceil(BYTES_PER_CELL)).unwrap_or(u32::MAX);
-        let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN);
-        self.ask(client, |limiters| match &limiters.kib {
-            Some(limiter) => match limiter.check_n(cells) {
-                Ok(Ok(())) => Verdict::Admit,
-                Ok(Err(until)) => self.refuse(&until),
-                Err(capacity) => Verdict::Never {
-                    bytes_max: usize::try_from(capacity.0)
-                        .unwrap_or(usize::MAX)
-                        .saturating_mul(BYTES_PER_CELL),
-                },
-            },
-            None => Verdict::Admit,
-        })
+        self.ask(client, |limiters| limiters.bytes(bytes, &self.clock))
     }
 
     /// How many clients have limits of their own now.
@@ -166,13 +148,13 @@ impl<C: Clock + Clone> Admission<C> {
         limiters.last_seen = now;
         verdict(limiters)
     }
+}
 
-    fn refuse(&self, until: &NotUntil<C::Instant>) -> Verdict {
-        let wait = until.wait_time_from(self.clock.now());
-        let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        Verdict::Refuse {
-            retry_after_seconds: rounded_up.max(1),
-        }
+fn refuse<C: Clock>(until: &NotUntil<C::Instant>, clock: &C) -> Verdict {
+    let wait = until.wait_time_from(clock.now());
+    let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Verdict::Refuse {
+        retry_after_seconds: rounded_up.max(1),
     }
 }
 
@@ -193,8 +175,23 @@ impl<C: Clock> Clients<C> {
 
 impl<C: Clock + Clone> Limiters<C> {
     fn new(limits: &RateLimits, clock: &C) -> Self {
+        let RateLimits {
+            requests_per_second,
+            kib_per_second,
+            burst,
+            ..
+        } = *limits;
+        Self::with_rates(requests_per_second, kib_per_second, burst, clock)
+    }
+
+    pub(crate) fn with_rates(
+        requests_per_second: Option<NonZeroU32>,
+        kib_per_second: Option<NonZeroU32>,
+        burst: Duration,
+        clock: &C,
+    ) -> Self {
         let limiter = |rate: NonZeroU32| {
-            let burst = f64::from(rate.get()) * limits.burst.as_secs_f64();
+            let burst = f64::from(rate.get()) * burst.as_secs_f64();
             // Float to integer casts saturate, which is what is wanted here.
             let burst = NonZeroU32::new(burst as u32).unwrap_or(NonZeroU32::MIN);
             Limiter::<C>::direct_with_clock(
@@ -203,9 +200,32 @@ impl<C: Clock + Clone> Limiters<C> {
             )
         };
         Self {
-            requests: limits.requests_per_second.map(limiter),
-            kib: limits.kib_per_second.map(limiter),
+            requests: requests_per_second.map(limiter),
+            kib: kib_per_second.map(limiter),
             last_seen: clock.now(),
+        }
+    }
+
+    /// One request more.
+    pub(crate) fn request(&self, clock: &C) -> Verdict {
+        match self.requests.as_ref().map(|limiter| limiter.check()) {
+            None | Some(Ok(())) => Verdict::Admit,
+            Some(Err(until)) => refuse(&until, clock),
+        }
+    }
+
+    /// That many decompressed bytes more.
+    pub(crate) fn bytes(&self, bytes: usize, clock: &C) -> Verdict {
+        let cells = u32::try_from(bytes.div_ceil(BYTES_PER_CELL)).unwrap_or(u32::MAX);
+        let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN);
+        match self.kib.as_ref().map(|limiter| limiter.check_n(cells)) {
+            None | Some(Ok(Ok(()))) => Verdict::Admit,
+            Some(Ok(Err(until))) => refuse(&until, clock),
+            Some(Err(capacity)) => Verdict::Never {
+                bytes_max: usize::try_from(capacity.0)
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(BYTES_PER_CELL),
+            },
         }
     }
 }

@@ -74,6 +74,12 @@ pub const PROGRAM: Program = Program {
             "What a client that was silent may send at once, as so much time at its rate",
         ),
         Setting::new(
+            "replicas",
+            "N",
+            "1",
+            "How many gateways share the keys' quotas; each gives its share",
+        ),
+        Setting::new(
             "max-tracked-clients",
             "N",
             "10000",
@@ -149,6 +155,8 @@ pub struct Config {
     pub kafka: KafkaSettings,
     /// The limits of each client.
     pub rate_limits: RateLimits,
+    /// How many gateways share the keys' quotas.
+    pub replicas: NonZeroU32,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// What one body may cost.
@@ -224,6 +232,7 @@ impl Config {
             dialects: unique(settings.list("dialect")),
             kafka,
             rate_limits,
+            replicas: settings.value("replicas"),
             trusted_proxies: settings.list("trusted-proxy"),
             body,
             events_per_request_max: settings.value("max-events-per-request"),

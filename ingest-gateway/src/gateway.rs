@@ -12,12 +12,14 @@ use crate::admission::{Admission, Budget};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::produce::Producer;
+use crate::quotas::Quotas;
 
 /// Everything that requests share.
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
+    pub(crate) quotas: Quotas,
     pub(crate) budget: Arc<Budget>,
     pub(crate) producer: Arc<Producer>,
     pub(crate) minter: EventIdMinter,
@@ -36,6 +38,7 @@ impl Gateway {
         let producer = Producer::new(config.kafka.clone(), Arc::clone(&metrics))?;
         let gateway = Arc::new(Self {
             admission: Admission::new(config.rate_limits),
+            quotas: Quotas::new(config.replicas),
             budget: Budget::new(config.kafka.in_flight_bytes_max),
             producer: Arc::new(producer),
             minter: EventIdMinter::new(process),

@@ -67,6 +67,7 @@ pub(crate) async fn take(
     let caller = access
         .admit(&parts.headers, Scope::Ingest, received)
         .map_err(Problem::denied)?;
+    admitted(gateway.quotas.request(caller.key()), "requests")?;
     let encoding = match message.is_snappy() {
         // It is part of the message, and some clients name it besides.
         true => Encoding::Identity,
@@ -81,6 +82,8 @@ pub(crate) async fn take(
         .received_bytes
         .inc_by(body.wire_bytes as u64);
     admitted(gateway.admission.bytes(client, body.bytes.len()), "bytes")?;
+    let bytes = body.bytes.len();
+    admitted(gateway.quotas.bytes(caller.key(), bytes), "bytes")?;
     let work = Work {
         message: message.clone(),
         body: body.bytes,

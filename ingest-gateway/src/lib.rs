@@ -7,7 +7,7 @@
 //! 3. [`gateway`]: what requests share; [`routes`]: the router and its layers; [`intake`]: the walk of one request.
 //! 4. [`client`]: who sent it. [`headers`]: what it says about its body.
 //!    [`dialect`]: how it speaks.
-//! 5. [`admission`]: rate limits per client, and the budget of bytes in flight.
+//! 5. [`admission`]: rate limits per client, and the budget of bytes in flight; [`quotas`]: rates per key.
 //! 6. [`body`]: reads and inflates, within limits.
 //! 7. [`decode`]: bytes become events, each bad one refused alone.
 //! 8. [`reachability`]: whether Kafka takes records now, asked by [`probe`].
@@ -29,6 +29,7 @@ pub mod client;
 pub mod headers;
 pub mod dialect;
 pub mod admission;
+pub mod quotas;
 pub mod body;
 pub mod decode;
 pub mod reachability;

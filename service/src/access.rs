@@ -23,7 +23,7 @@ pub mod credential;
 pub mod api_keys;
 pub mod key_file;
 
-pub use api_keys::{ApiKey, ApiKeys, Scope};
+pub use api_keys::{ApiKey, ApiKeys, Quota, Scope};
 use credential::Credential;
 use key_file::KeyFile;
 

@@ -7,8 +7,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,12 +21,18 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::credential::Credential;
+use crate::units::{ByteSize, Span};
 
 /// The most keys in one file.
 const KEYS_MAX: usize = 10_000;
 /// The most characters of an id.
 const ID_CHARS_MAX: usize = 64;
 const SECRET_BYTES: usize = 32;
+/// What a limiter can count exactly: a share of a second is a whole number of nanoseconds.
+const RATE_MAX: u32 = 1_000_000;
+const BURST_DEFAULT: Duration = Duration::from_secs(5);
+const BURST_MIN: Duration = Duration::from_millis(1);
+const BURST_MAX: Duration = Duration::from_secs(3600);
 
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -96,7 +104,30 @@ pub struct ApiKey {
     pub tenant: Option<Tenant>,
     /// From then on it is refused.
     pub expires: Option<Timestamp>,
+    /// How much it may send.
+    pub quota: Quota,
     secret_sha256: [u8; 32],
+}
+
+/// How much a key may send; without a rate, as much as there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests a second.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// KiB of decompressed bodies a second.
+    pub kib_per_second: Option<NonZeroU32>,
+    /// How much of its rate a key that was silent may send at once, as so much time at it.
+    pub burst: Duration,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            requests_per_second: None,
+            kib_per_second: None,
+            burst: BURST_DEFAULT,
+        }
+    }
 }
 
 /// All keys of a file.
@@ -126,6 +157,9 @@ struct WrittenKey {
     scopes: Vec<Scope>,
     tenant: Option<String>,
     expires: Option<toml::value::Datetime>,
+    requests_per_second: Option<u32>,
+    bytes_per_second: Option<String>,
+    burst: Option<String>,
 }
 
 impl ApiKeys {
@@ -190,7 +224,35 @@ impl WrittenKey {
         let tenant = tenant.map_err(|error| fault(&error)).ok();
         let expires = self.expires.map(|time| moment(&time)).transpose();
         let expires = expires.map_err(|error| fault(&error)).ok();
+        let mut quota = Quota::default();
+        if let Some(rate) = self.requests_per_second {
+            quota.requests_per_second = NonZeroU32::new(rate).filter(|rate| rate.get() <= RATE_MAX);
+            if quota.requests_per_second.is_none() {
+                fault(&format!("`requests-per-second` must be 1 to {RATE_MAX}"));
+            }
+        }
+        if let Some(text) = &self.bytes_per_second {
+            let kib = text.parse().ok().map(|ByteSize(bytes)| bytes / 1024);
+            let kib = kib.and_then(|kib| u32::try_from(kib).ok());
+            quota.kib_per_second = kib
+                .and_then(NonZeroU32::new)
+                .filter(|rate| rate.get() <= RATE_MAX);
+            if quota.kib_per_second.is_none() {
+                fault(&format!(
+                    "`bytes-per-second` is written \"5MiB\", from 1KiB to {RATE_MAX}KiB"
+                ));
+            }
+        }
+        if let Some(text) = &self.burst {
+            let burst = text.parse().ok().map(|Span(burst)| burst);
+            let burst = burst.filter(|burst| (BURST_MIN..=BURST_MAX).contains(burst));
+            match burst {
+                Some(burst) => quota.burst = burst,
+                None => fault(&"`burst` is written \"5s\", from 1ms to 1h"),
+            }
+        }
         let key = ApiKey {
+            quota,
             id: id?,
             secret_sha256: secret_sha256?,
             tenant: tenant?,
@@ -312,6 +374,26 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_is_read_in_the_units_that_people_write() {
+        let new = NewKey::make("a", &[Scope::Ingest], None, None, [1; 32]).unwrap();
+        let text = format!(
+            "{}requests-per-second = 50\nbytes-per-second = \"2MiB\"\nburst = \"500ms\"",
+            new.entry
+        );
+        let quota = ApiKeys::read(&text)
+            .unwrap()
+            .find(&new.credential)
+            .unwrap()
+            .quota;
+        let expected = Quota {
+            requests_per_second: NonZeroU32::new(50),
+            kib_per_second: NonZeroU32::new(2_048),
+            burst: Duration::from_millis(500),
+        };
+        assert_eq!(quota, expected);
+    }
+
+    #[test]
     fn every_fault_of_a_file_is_named() {
         let text = r#"
             [[key]]
@@ -320,6 +402,9 @@ mod tests {
             scopes = []
             tenant = "Shop"
             expires = 2027-06-30
+            requests-per-second = 0
+            bytes-per-second = "12"
+            burst = "0s"
             [[key]]
             id = "twice"
             secret-sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -336,6 +421,9 @@ mod tests {
             "key 1 (`a b`): `scopes` is empty",
             "key 1 (`a b`): `Shop` names no tenant",
             "key 1 (`a b`): `expires` is written",
+            "key 1 (`a b`): `requests-per-second` must be",
+            "key 1 (`a b`): `bytes-per-second` is written",
+            "key 1 (`a b`): `burst` is written",
             "key 3 (`twice`): there is another key",
         ];
         assert_eq!(faults.len(), starts.len(), "{faults:?}");
