@@ -1,94 +1,105 @@
 //! The explorer page in `query-api/ui`: what it takes to check it, and to drive it in a browser.
 //!
-//! In the flow: `test` → **`page`** → npm. The scenario that serves it stands in `xtask/tests/live/scenarios/page.rs`.
+//! In the flow: `test`, `node` → **`page`** → npm. The scenario that serves it stands in
+//! `xtask/tests/live/scenarios/page.rs`.
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::command;
 use crate::interrupt::Interrupt;
+use crate::node::Node;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 
 /// How the scenarios of the page begin among those of the live suite.
 pub const THEME: &str = "page::";
 
-/// Checks the source, builds it, and holds what it builds against what is committed.
-///
-/// # Errors
-/// When a check fails, or `dist` is not what the source builds.
-pub fn check(workspace: &Workspace, progress: &Progress, interrupt: &Interrupt) -> Result<()> {
-    let directory = directory(workspace);
-    for arguments in [
-        &["ci", "--no-audit", "--no-fund"][..],
-        &["run", "check"],
-        &["run", "unit"],
-        &["run", "build"],
-    ] {
-        progress.say(&format!("npm {}", arguments.join(" ")));
-        run(&directory, "npm", arguments, interrupt)?;
+/// The folder of the page's source and its tools.
+#[derive(Debug, Clone)]
+pub struct Page {
+    directory: PathBuf,
+    node: Node,
+}
+
+impl Page {
+    /// The page, with a Node.js for its tools.
+    ///
+    /// # Errors
+    /// When there is no Node.js and none can be fetched.
+    pub fn new(workspace: &Workspace, progress: &Progress, interrupt: &Interrupt) -> Result<Self> {
+        Ok(Self {
+            directory: workspace.root.join("query-api/ui"),
+            node: Node::provide(workspace, progress, interrupt)?,
+        })
     }
-    let dist = directory.join("dist");
-    let changed = Command::new("git")
-        .arg("-C")
-        .arg(&directory)
-        .args(["status", "--porcelain", "--"])
-        .arg(&dist)
-        .output()?;
-    if !changed.status.success() || !changed.stdout.is_empty() {
-        bail!(
-            "`{}` is not what the source builds; commit what `npm run build` wrote:\n{}{}",
-            dist.display(),
-            String::from_utf8_lossy(&changed.stdout),
-            String::from_utf8_lossy(&changed.stderr)
-        );
+
+    /// Installs its tools, in the versions of the lock file.
+    ///
+    /// # Errors
+    /// When npm cannot.
+    pub fn install(&self, progress: &Progress, interrupt: &Interrupt) -> Result<()> {
+        self.npm(&["ci"], progress, interrupt)
     }
-    Ok(())
-}
 
-/// Drives the page at `page` in a browser; its tests send their events to `gateway`.
-///
-/// # Errors
-/// When a test fails.
-pub fn drive(
-    workspace: &Workspace,
-    page: &str,
-    gateway: &str,
-    interrupt: &Interrupt,
-) -> Result<()> {
-    let directory = directory(workspace);
-    let mut npm = Command::new("npm");
-    npm.current_dir(&directory)
-        .arg("test")
-        .env("LOGFLOW_UI_URL", page)
-        .env("LOGFLOW_INGEST_URL", gateway);
-    finish(npm, "npm test", interrupt)
-}
+    /// Checks the source, and whether what is committed is what it builds and light enough.
+    ///
+    /// What is committed stays untouched: the services embed it, and a newer file would have them compiled again.
+    ///
+    /// # Errors
+    /// When a check fails, or `dist` is not what the source builds.
+    pub fn check(
+        &self,
+        workspace: &Workspace,
+        progress: &Progress,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        self.install(progress, interrupt)?;
+        self.npm(&["run", "check"], progress, interrupt)?;
+        self.npm(&["run", "unit"], progress, interrupt)?;
+        let built = workspace.target.join("page");
+        let path = built.to_string_lossy();
+        let compile = ["run", "compile", "--", "--emptyOutDir", "--outDir", &path];
+        self.npm(&compile, progress, interrupt)?;
+        let different = different(&self.directory.join("dist"), &built)?;
+        if !different.is_empty() {
+            bail!(
+                "`query-api/ui/dist` is not what the source builds: {} differ; run `npm run build` in `query-api/ui` \
+                 and commit what it writes",
+                different.join(", ")
+            );
+        }
+        self.npm(&["run", "weigh"], progress, interrupt)
+    }
 
-fn directory(workspace: &Workspace) -> PathBuf {
-    workspace.root.join("query-api/ui")
-}
+    /// Drives the page at `page` in a browser; its tests send their events to `gateway`.
+    ///
+    /// # Errors
+    /// When a test fails.
+    pub fn drive(&self, page: &str, gateway: &str, interrupt: &Interrupt) -> Result<()> {
+        let mut npm = self.command(&["test"]);
+        npm.env("LOGFLOW_UI_URL", page)
+            .env("LOGFLOW_INGEST_URL", gateway);
+        finish(npm, "npm test", interrupt)
+    }
 
-fn run(
-    directory: &PathBuf,
-    program: &str,
-    arguments: &[impl AsRef<OsStr>],
-    interrupt: &Interrupt,
-) -> Result<()> {
-    let mut command = Command::new(program);
-    command.current_dir(directory).args(arguments);
-    let shown: Vec<_> = arguments
-        .iter()
-        .map(|one| one.as_ref().to_string_lossy())
-        .collect();
-    finish(
-        command,
-        &format!("{program} {}", shown.join(" ")),
-        interrupt,
-    )
+    /// npm with these arguments, to be run.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut npm = self.node.command("npm");
+        npm.current_dir(&self.directory).args(arguments);
+        npm
+    }
+
+    fn npm(&self, arguments: &[&str], progress: &Progress, interrupt: &Interrupt) -> Result<()> {
+        let shown = format!("npm {}", arguments.join(" "));
+        progress.say(&shown);
+        finish(self.command(arguments), &shown, interrupt)
+    }
 }
 
 fn finish(command: Command, shown: &str, interrupt: &Interrupt) -> Result<()> {
@@ -97,4 +108,51 @@ fn finish(command: Command, shown: &str, interrupt: &Interrupt) -> Result<()> {
         bail!("`{shown}` in query-api/ui ended with {status}");
     }
     Ok(())
+}
+
+/// The names of the files that only one of the two has, or that are not the same in both.
+fn different(one: &Path, other: &Path) -> Result<Vec<String>> {
+    let (one, other) = (files(one)?, files(other)?);
+    let mut names: Vec<&String> = one.keys().chain(other.keys()).collect();
+    names.sort();
+    names.dedup();
+    let differ = |name: &&&String| one.get(**name) != other.get(**name);
+    Ok(names
+        .iter()
+        .filter(differ)
+        .map(ToString::to_string)
+        .collect())
+}
+
+fn files(directory: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let unreadable = || format!("cannot read `{}`", directory.display());
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory).with_context(unreadable)? {
+        let entry = entry.with_context(unreadable)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.insert(name, fs::read(entry.path()).with_context(unreadable)?);
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_missing_or_another_is_named() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (directory, name, text) in [
+            (&one, "same", "a"),
+            (&other, "same", "a"),
+            (&one, "changed", "a"),
+            (&other, "changed", "b"),
+            (&one, "gone", "a"),
+            (&other, "new", "a"),
+        ] {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let named = different(one.path(), other.path()).unwrap();
+        assert_eq!(named, ["changed", "gone", "new"]);
+    }
 }

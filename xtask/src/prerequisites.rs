@@ -87,10 +87,10 @@ const LIBFAKETIME: Prerequisite = Prerequisite {
 };
 
 const NODE: Prerequisite = Prerequisite {
-    name: "Node.js, 20.19 or later, with npm",
+    name: "Node.js with npm",
     purpose: "the explorer page is built with it",
     packages: &["nodejs", "npm"],
-    is_there: || node_is_there() && runs("npm"),
+    is_there: || runs("node") && runs("npm"),
 };
 const CHROMIUM: Prerequisite = Prerequisite {
     name: "Chromium",
@@ -110,15 +110,6 @@ pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 
 /// What checking the explorer page needs beyond the services.
 pub const PAGE: &[Prerequisite] = &[NODE, CHROMIUM];
-
-/// Whether Node.js is as new as Vite wants it.
-fn node_is_there() -> bool {
-    let version = output("node", &["--version"]).unwrap_or_default();
-    let mut numbers = version.trim().trim_start_matches('v').split('.');
-    let mut number = || numbers.next().and_then(|number| number.parse().ok());
-    let version: (Option<u32>, Option<u32>) = (number(), number());
-    version >= (Some(20), Some(19))
-}
 
 /// Where libfaketime's library for programs with threads lies, to be loaded before all others.
 #[must_use]
@@ -256,7 +247,7 @@ mod tests {
 
     #[test]
     fn everything_tells_its_purpose_and_its_package() {
-        for one in [BUILD, ENGINES, CHECKS].concat() {
+        for one in [BUILD, ENGINES, CHECKS, FAKETIME, PAGE].concat() {
             assert!(
                 !one.purpose.is_empty() && !one.packages.is_empty(),
                 "{}",

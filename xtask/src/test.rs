@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::command;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::mutants;
-use crate::page;
+use crate::page::{self, Page};
 use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME, PAGE, Prerequisite};
 use crate::progress::Progress;
 use crate::tidy;
@@ -79,17 +79,17 @@ pub enum Choice {
     Mutants,
     /// The scenarios on real Kafka and real Elasticsearch.
     Live,
-    /// The explorer page: its checks, whether what is committed is what it builds, and all of it in a real browser;
-    /// not a part of `all`.
+    /// The explorer page: its checks, whether what is committed is what it builds, and all of it in a real browser.
     Ui,
 }
 
 /// The stages of `all`, in the order in which they fail fastest. `sim` is a part of `unit`.
-const ALL: [Choice; 5] = [
+const ALL: [Choice; 6] = [
     Choice::Fmt,
     Choice::Tidy,
     Choice::Lint,
     Choice::Unit,
+    Choice::Ui,
     Choice::Live,
 ];
 
@@ -195,7 +195,7 @@ fn run(
 ) -> Result<()> {
     let Options { seeds, only, .. } = options;
     if stage == Choice::Ui {
-        page::check(workspace, progress, interrupt)?;
+        Page::new(workspace, progress, interrupt)?.check(workspace, progress, interrupt)?;
     }
     let commands = match stage {
         Choice::Sim if seeds.is_chosen() => SIMULATION_ALONE,

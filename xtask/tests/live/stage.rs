@@ -28,6 +28,7 @@ use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
 use xtask::nemesis::Run;
 use xtask::nemesis::timeline::Outcome;
+use xtask::page::Page;
 use xtask::process::{self, Process, Spec, Stopped};
 use xtask::progress::Progress;
 use xtask::services::Wiring;
@@ -206,7 +207,11 @@ impl<'world> Stage<'world> {
     /// Runs the tests of the explorer page in a browser.
     pub(crate) fn drive_the_page(&self, page: &str, gateway: &str) -> Result<()> {
         let world = &self.world;
-        xtask::page::drive(&world.workspace, page, gateway, &world.interrupt)
+        Page::new(&world.workspace, &Progress::new(), &world.interrupt)?.drive(
+            page,
+            gateway,
+            &world.interrupt,
+        )
     }
 
     /// The path of a release binary, `loadtest` among them.
