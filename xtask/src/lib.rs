@@ -3,7 +3,7 @@
 //! In the order in which `cargo xtask up` meets them: where things are (`workspace`), what the machine lacks
 //! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
-//! while (`outage`). `test`, `node`, `page`, `mutants` and `tidy` are `cargo xtask test`.
+//! while (`outage`, on a `pipeline` of its own). `test`, `node`, `page`, `mutants` and `tidy` are `cargo xtask test`.
 //! The live tests are built from the same parts.
 //!
 //! Not here: anything a deployed service needs. xtask is compiled first by every newcomer, so it depends on little.
@@ -19,6 +19,7 @@ pub mod engines;
 pub mod services;
 pub mod ship_logs;
 pub mod up;
+pub mod pipeline;
 pub mod outage;
 pub mod nemesis;
 pub mod test;

@@ -1,6 +1,6 @@
 //! `cargo xtask outage`: Elasticsearch away for minutes while events keep coming, and what that costs the sink.
 //!
-//! In the flow: `engines`, `services` → **`outage`** → a report in Markdown. It fails when the sink does not come through
+//! In the flow: `pipeline` → **`outage`** → a report in Markdown. It fails when the sink does not come through
 //! as promised: group membership kept, memory within its limit, nothing dead-lettered, every event there exactly once
 //! (EO-4, EO-5, EO-6).
 //! Not here: what is measured at one moment and how that is judged (`outage::report`).
@@ -17,17 +17,13 @@ use clap::Args;
 use serde_json::Value;
 
 use self::report::{Moment, Outcome, Phase};
-use crate::engines::elasticsearch::Node;
-use crate::engines::free_port;
-use crate::engines::kafka::Broker;
-use crate::engines::metadata::ensure_topic;
 use crate::engines::provision::provision;
 use crate::http;
 use crate::interrupt::Interrupt;
+use crate::pipeline::{Pipeline, Service};
 use crate::prerequisites::{self, BUILD, ENGINES};
-use crate::process::{Process, Spec, Stopped};
 use crate::progress::{Progress, Step};
-use crate::services::{Binaries, Wiring};
+use crate::services::Binaries;
 use crate::workspace::{Lock, Workspace};
 
 /// How long events flow before the outage, and after it at least.
@@ -83,20 +79,16 @@ pub fn outage(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The pipeline.
+/// The pipeline, and what watches it.
 struct Stack {
     directory: PathBuf,
     interrupt: Interrupt,
     loadtest: PathBuf,
-    wiring: Wiring,
-    gateway_url: String,
-    sink_url: String,
     began: Instant,
     // In the order in which they are to be dropped when something fails.
-    gateway: Process,
-    sink: Process,
-    elasticsearch: Process,
-    kafka: Process,
+    gateway: Service,
+    sink: Service,
+    pipeline: Pipeline,
 }
 
 impl Stack {
@@ -109,49 +101,20 @@ impl Stack {
         let distribution = provision(workspace, progress, interrupt)?;
         let packages = ["ingest-gateway", "es-sink", "loadtest"];
         let binaries = Binaries::build(workspace, &packages, interrupt)?;
+        let loadtest = binaries.path("loadtest");
         let step = progress.step("pipeline", "starting");
-        let broker = Broker::alone("kafka", free_port()?, free_port()?, directory.join("kafka"));
-        let node = Node::alone(
-            "elasticsearch",
-            free_port()?,
-            free_port()?,
-            directory.join("elasticsearch"),
-        );
-        let launched = |spec: Spec| -> Result<Process> {
-            let mut process = Process::new(spec);
-            process.launch()?;
-            Ok(process)
-        };
-        let mut elasticsearch = launched(node.prepare(&distribution)?)?;
-        let mut kafka = launched(broker.prepare(&distribution, interrupt)?)?;
-        kafka.wait_until_ready(interrupt)?;
-        elasticsearch.wait_until_ready(interrupt)?;
-        let wiring = Wiring::standard(broker.address(), node.url());
-        for topic in [&wiring.topic, &wiring.dead_letter_topic] {
-            ensure_topic(broker.socket(), topic, Duration::from_secs(30), interrupt)?;
-        }
-        let service = |name: &str, flags: Vec<String>| -> Result<(Process, String)> {
-            let port = free_port()?;
-            let log = directory.join(format!("{name}.log"));
-            let mut process = Process::new(binaries.service(name, port, &flags, &log));
-            process.start(interrupt)?;
-            Ok((process, format!("http://127.0.0.1:{port}")))
-        };
-        let (gateway, gateway_url) = service("ingest-gateway", wiring.gateway_flags())?;
-        let (sink, sink_url) = service("es-sink", wiring.sink_flags())?;
+        let pipeline = Pipeline::start(&distribution, binaries, directory.clone(), interrupt)?;
+        let gateway = pipeline.service("ingest-gateway", &pipeline.wiring.gateway_flags())?;
+        let sink = pipeline.service("es-sink", &pipeline.wiring.sink_flags())?;
         step.done("Kafka, Elasticsearch, gateway and sink are ready");
         Ok(Self {
-            loadtest: binaries.path("loadtest"),
             directory,
             interrupt: interrupt.clone(),
-            wiring,
-            gateway_url,
-            sink_url,
+            loadtest,
             began: Instant::now(),
             gateway,
             sink,
-            elasticsearch,
-            kafka,
+            pipeline,
         })
     }
 
@@ -174,16 +137,16 @@ impl Stack {
         self.began = Instant::now();
         self.watch(Phase::Before, CALM, &mut moments, &mut step)?;
 
-        self.elasticsearch.stop()?;
+        self.pipeline.elasticsearch.stop()?;
         self.watch(Phase::During, away, &mut moments, &mut step)?;
 
-        self.elasticsearch.launch()?;
+        self.pipeline.elasticsearch.launch()?;
         let returned = self.watch_until(
             "Elasticsearch to be back",
             Duration::from_secs(240),
             &mut moments,
             &mut step,
-            |stack, _| stack.elasticsearch.is_running() && stack.elasticsearch_answers(),
+            |stack, _| stack.pipeline.elasticsearch.is_running() && stack.elasticsearch_answers(),
         )?;
         let mut calm_looks = 0;
         let drained = self.watch_until(
@@ -259,19 +222,20 @@ impl Stack {
                 began.elapsed() < within,
                 "waited {} s for {what}{}",
                 within.as_secs(),
-                self.sink.tail()
+                self.sink.process.tail()
             );
             std::thread::sleep(LOOK_EVERY);
         }
     }
 
     fn look(&self, phase: Phase) -> Result<Moment> {
-        let status = http::get(&format!("{}/status", self.sink_url), STATUS_TIMEOUT)?.json()?;
-        let metrics = http::get(&format!("{}/metrics", self.sink_url), STATUS_TIMEOUT)?.text();
+        let status = http::get(&format!("{}/status", self.sink.url), STATUS_TIMEOUT)?.json()?;
+        let metrics = http::get(&format!("{}/metrics", self.sink.url), STATUS_TIMEOUT)?.text();
         let resident = self
             .sink
+            .process
             .memory_bytes()
-            .with_context(|| format!("the sink does not run{}", self.sink.tail()))?;
+            .with_context(|| format!("the sink does not run{}", self.sink.process.tail()))?;
         Ok(Moment::read(
             phase,
             self.began.elapsed(),
@@ -282,7 +246,7 @@ impl Stack {
     }
 
     fn elasticsearch_answers(&self) -> bool {
-        let health = format!("{}/_cluster/health", self.wiring.elasticsearch);
+        let health = format!("{}/_cluster/health", self.pipeline.wiring.elasticsearch);
         http::get(&health, Duration::from_secs(3)).is_ok_and(|reply| reply.status == 200)
     }
 
@@ -291,7 +255,7 @@ impl Stack {
         let child = Command::new(&self.loadtest)
             .args(["generate", "--json", "--idempotency-keys", "--seed", "10"])
             .args(["--mode", "mixed", "--connections", "8"])
-            .args(["--target", &self.gateway_url])
+            .args(["--target", &self.gateway.url])
             .args(["--rate", &rate.to_string()])
             .args(["--duration", &format!("{}s", length.as_secs())])
             .arg("--ledger")
@@ -325,10 +289,13 @@ impl Stack {
         let output = Command::new(&self.loadtest)
             .args(["verify", "--json", "--wait", "60s", "--ledger"])
             .arg(self.directory.join("ledger"))
-            .args(["--elasticsearch-url", &self.wiring.elasticsearch])
-            .args(["--index", &self.wiring.index()])
-            .args(["--dead-letter-brokers", &self.wiring.kafka])
-            .args(["--dead-letter-topic", &self.wiring.dead_letter_topic])
+            .args(["--elasticsearch-url", &self.pipeline.wiring.elasticsearch])
+            .args(["--index", &self.pipeline.wiring.index()])
+            .args(["--dead-letter-brokers", &self.pipeline.wiring.kafka])
+            .args([
+                "--dead-letter-topic",
+                &self.pipeline.wiring.dead_letter_topic,
+            ])
             .stdin(Stdio::null())
             .output()
             .context("starting loadtest verify")?;
@@ -341,20 +308,7 @@ impl Stack {
     }
 
     fn stop(&mut self) -> Result<()> {
-        for process in [
-            &mut self.gateway,
-            &mut self.sink,
-            &mut self.elasticsearch,
-            &mut self.kafka,
-        ] {
-            let stopped = process.stop()?;
-            ensure!(
-                stopped != Stopped::Killed,
-                "{} had to be killed",
-                process.spec().name
-            );
-        }
-        Ok(())
+        self.pipeline.stop([&mut self.gateway, &mut self.sink])
     }
 }
 
