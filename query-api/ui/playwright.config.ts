@@ -6,12 +6,13 @@ export const UI_URL = process.env["LOGFLOW_UI_URL"] ?? "http://127.0.0.1:5000";
 export const INGEST_URL = process.env["LOGFLOW_INGEST_URL"] ?? "http://127.0.0.1:3000";
 
 const screenshots = process.env["LOGFLOW_UI_SCREENSHOTS"];
+const speed = process.env["LOGFLOW_UI_SPEED"];
 
 export default defineConfig({
   testDir: "tests",
-  // Pictures are made on request, not checked.
-  testMatch: screenshots ? "pictures.ts" : "*.spec.ts",
-  globalSetup: "./tests/seed.ts",
+  // Pictures are made and times are taken on request, and neither is checked.
+  testMatch: speed ? "speed.ts" : screenshots ? "pictures.ts" : "*.spec.ts",
+  ...(speed ? {} : { globalSetup: "./tests/seed.ts" }),
   workers: 1,
   forbidOnly: true,
   retries: 0,

@@ -3,7 +3,8 @@
 //! In the order in which `cargo xtask up` meets them: where things are (`workspace`), what the machine lacks
 //! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
-//! while (`outage`, on a `pipeline` of its own). `test`, `node`, `page`, `mutants` and `tidy` are `cargo xtask test`.
+//! while (`outage`, on a `pipeline` of its own). `test`, `node`, `page`, `mutants` and `tidy` are `cargo xtask test`;
+//! `page_speed` measures the page.
 //! The live tests are built from the same parts.
 //!
 //! Not here: anything a deployed service needs. xtask is compiled first by every newcomer, so it depends on little.
@@ -25,5 +26,6 @@ pub mod nemesis;
 pub mod test;
 pub mod node;
 pub mod page;
+pub mod page_speed;
 pub mod mutants;
 pub mod tidy;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{nemesis, outage, test, up};
+use xtask::{nemesis, outage, page_speed, test, up};
 
 /// The one tool of the logflow repository.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Outage(outage::Options),
     /// Break everything that can break under load, by a seeded schedule, and look for every event afterwards.
     Nemesis(nemesis::Options),
+    /// Measure in a browser how long the explorer page and a search take with a million events.
+    PageSpeed(page_speed::Options),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::test(&options),
         Command::Outage(options) => outage::outage(&options),
         Command::Nemesis(options) => nemesis::nemesis(&options),
+        Command::PageSpeed(options) => page_speed::page_speed(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
