@@ -13,6 +13,8 @@ const FIRST_PAGE = 100;
 const NEXT_PAGE = 500;
 /** How many hits the page holds; beyond them an export serves better than scrolling. */
 export const HITS_MAX = 20_000;
+/** How long the hits have the cluster for themselves; where they take longer, the histogram is not to take as long again after them. */
+const HITS_ALONE_MS = 500;
 const FACET_SIZE = 10;
 const FACET_SIZE_MORE = 50;
 
@@ -163,11 +165,15 @@ export class Explorer {
     this.#ranKey = searchKey(this.view);
     this.selected = -1;
     this.results = { ...this.results, loading: true, loadingMore: false, cursor: null, problem: null, moreProblem: null };
+    // What is seen first is asked first, and the rest when it is seen: all of it at once is more work than a small cluster
+    // has cores for, and the hits would come last.
     const hits = this.#searchFirst(search.signal);
-    void this.#loadHistogram(search.signal);
-    // What is seen first is asked first.
-    void hits.then((found) => {
-      if (!found || search.signal.aborted) return;
+    const seen = hits.then(drawn);
+    void Promise.race([seen, after(HITS_ALONE_MS)]).then(() => {
+      if (!search.signal.aborted) void this.#loadHistogram(search.signal);
+    });
+    void seen.then(async () => {
+      if (!(await hits) || search.signal.aborted) return;
       void this.#loadFields(search.signal);
       this.#loadFacets();
     });
@@ -260,6 +266,15 @@ export class Explorer {
       if (problem && !request.signal.aborted) set({ loading: false, problem });
     }
   }
+}
+
+const after = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** When what was just set has been drawn; a page that nobody sees draws nothing, so that is not waited for. */
+function drawn(): Promise<void> {
+  if (document.hidden) return Promise.resolve();
+  // The task after a frame begins when that frame is drawn.
+  return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 }
 
 function readEntry(state: unknown): Entry {
