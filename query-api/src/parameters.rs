@@ -254,7 +254,7 @@ impl Given {
             Value::Null => return Ok(None),
             Value::String(text) if text.is_empty() => return Ok(None),
             Value::String(text) => text,
-            Value::Number(number) if numbers => number.to_string(),
+            Value::Number(number) if numbers => spelled(&number),
             Value::Number(_) => return Err(invalid(name, "must be a string, this is a number")),
             Value::Bool(_) => return Err(invalid(name, "must be a string, this is a boolean")),
             Value::Array(_) => return Err(invalid(name, "must be a string, this is an array")),
@@ -370,6 +370,12 @@ impl Given {
     }
 }
 
+/// As digits; in JSON a whole number may have a fraction of zero.
+fn spelled(number: &serde_json::Number) -> String {
+    let text = number.to_string();
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
 pub(crate) fn invalid(parameter: &'static str, reason: impl fmt::Display) -> RequestError {
     RequestError::Invalid {
         parameter,
@@ -420,5 +426,22 @@ impl<'de> Visitor<'de> for Members {
             members.push(member);
         }
         Ok(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_in_json_may_be_written_with_a_fraction_of_zero() {
+        const LIMIT: &Vocabulary = &[("limit", Parameter::Limit)];
+        let read = |body: &str| {
+            let mut given = Given::in_json(LIMIT, body.as_bytes()).unwrap();
+            given.whole_number(Parameter::Limit, 1, 1..=100)
+        };
+        assert_eq!(read(r#"{"limit":50.0}"#), Ok(50));
+        assert_eq!(read(r#"{"limit":50}"#), Ok(50));
+        assert!(read(r#"{"limit":50.5}"#).is_err());
     }
 }

@@ -6,9 +6,10 @@
 
 use log_event::timestamp::Timestamp;
 
-use crate::parameters::{Given, Parameter, RangeBound, RequestError};
+use crate::parameters::{Given, Parameter, RangeBound, RequestError, invalid};
 use crate::query::field::Field;
 use crate::query::parser;
+use crate::query::pattern::repeats_too_often;
 use crate::query::tree::Query;
 
 /// Which events.
@@ -49,6 +50,10 @@ impl Selection {
             }
         }
         if let Some(part) = given.filter(Parameter::Message)? {
+            if repeats_too_often(&part.to_lowercase()) {
+                let reason = "repeats itself too often to be looked for; give a shorter part";
+                return Err(invalid("message", reason));
+            }
             parts.push(Query::MessageContains(part));
         }
         if let Some((parameter, text)) = given.text(Parameter::Query)? {

@@ -13,6 +13,8 @@ pub const ONES_BESIDE_MANY_MAX: usize = 6;
 /// A pattern that begins with a wildcard is held against every word of the
 /// index; with fewer characters than this it would find nearly everything.
 pub const LITERALS_AFTER_LEADING_MIN: usize = 3;
+/// What Lucene may spend on turning a part that is looked for anywhere into an automaton: it gives up at 100,000 steps.
+const STEPS_MAX: usize = 99_000;
 
 /// One place of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +114,10 @@ impl Pattern {
             Some(format!(
                 "a pattern that begins with a wildcard is held against every word there is; give it at least {LITERALS_AFTER_LEADING_MIN} other characters"
             ))
+        } else if matches!(self.places.first(), Some(Place::Many))
+            && repeats_too_often(&self.literals().collect::<String>())
+        {
+            Some("a pattern that begins with `*` may not repeat itself that often".to_owned())
         } else {
             None
         }
@@ -188,6 +194,34 @@ pub fn literally(text: &str) -> Pattern {
     Pattern::new(text.chars().map(Place::Literal))
 }
 
+/// Whether Lucene gives up on a text that is to be found anywhere. Each state of its automaton stands for all beginnings
+/// of the text that may have been read by then, and those are many where the text repeats itself: `0` 315 times is too
+/// often, and 1,024 different characters are not.
+#[must_use]
+pub fn repeats_too_often(text: &str) -> bool {
+    let text = text.as_bytes();
+    // Of each beginning of the text, the longest that it ends with, and how many it ends with (Knuth, Morris, Pratt).
+    let mut longest = vec![0; text.len() + 1];
+    let mut count = vec![0; text.len() + 1];
+    let mut steps = 0;
+    for end in 1..=text.len() {
+        let byte = text[end - 1];
+        let mut length = longest[end - 1];
+        while length > 0 && text[length] != byte {
+            length = longest[length];
+        }
+        longest[end] = if end > 1 && text[length] == byte {
+            length + 1
+        } else {
+            0
+        };
+        count[end] = 1 + count[longest[end]];
+        // Once before the text was found, and once after it.
+        steps += 2 * (1 + count[end]);
+    }
+    steps > STEPS_MAX
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -261,5 +295,23 @@ pub(crate) mod tests {
         for other in ["ab", "a*b*", "a?*", "*b"] {
             assert_eq!(pattern(other).as_prefix(), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_lucene_gives_up_on_is_known_before() {
+        // The longest of each kind that Elasticsearch 8.19 took, and one more.
+        let taken = |unit: &str, characters: usize| {
+            let text = unit.chars().cycle().take(characters).collect::<String>();
+            !repeats_too_often(&text)
+        };
+        for (unit, characters) in [("0", 312), ("ab ", 539), ("ä", 220), ("abcdefgh", 877)] {
+            assert!(taken(unit, characters), "{unit}");
+            assert!(!taken(unit, characters + 4), "{unit}");
+        }
+        let different: String = (0..1_024)
+            .filter_map(|n| char::from_u32(0x4e00 + n))
+            .collect();
+        assert!(!repeats_too_often(&different));
+        assert!(!repeats_too_often(""));
     }
 }
