@@ -17,6 +17,7 @@ use crate::search_response::Page;
 use crate::surroundings::{Context, EventReply, Trace};
 
 mod access;
+mod details;
 mod elasticsearch;
 mod pipeline;
 
@@ -28,9 +29,10 @@ use access::Security;
 /// Never: a test writes it.
 #[must_use]
 pub fn document() -> String {
-    Document::openapi()
-        .to_json()
-        .expect("the document is made of texts and numbers")
+    let document = serde_json::to_value(Document::openapi());
+    let mut document = document.expect("the document is made of texts and numbers");
+    details::add(&mut document);
+    document.to_string()
 }
 
 #[derive(OpenApi)]
@@ -77,7 +79,9 @@ pub fn document() -> String {
         readyz,
         metrics
     ),
-    modifiers(&Security)
+    modifiers(&Security),
+    // What only a parameter names is not collected by itself.
+    components(schemas(FormatName))
 )]
 struct Document;
 
@@ -102,6 +106,7 @@ struct LogsParameters {
     /// A part of the message, without regard to case, anywhere in it and across words.
     /// In a message longer than 8,191 characters, a part that is more than one run of
     /// letters and digits is found where it begins with a whole word.
+    /// A part that repeats itself hundreds of times is refused.
     #[param(example = "connect to DB", required = false, max_length = 1024)]
     message: Option<String>,
     /// The first moment: RFC 3339 with an offset, epoch seconds, milliseconds or

@@ -10,7 +10,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use log_event::timestamp::Timestamp;
-use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -159,6 +160,17 @@ pub(crate) enum Parameter {
 pub(crate) type Vocabulary = [(&'static str, Parameter)];
 
 /// The names of an endpoint's parameters.
+/// Reads a body that is a JSON object; serde would take the members from an array, too.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, serde_json::Error> {
+    match body.trim_ascii_start().first() {
+        Some(b'[') => Err(serde_json::Error::custom("not an object, but an array")),
+        _ => serde_json::from_slice(body),
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn names(vocabulary: &'static Vocabulary) -> impl Iterator<Item = &'static str> {
     vocabulary.iter().map(|(name, _)| *name)

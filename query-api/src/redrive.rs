@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{Code, Problem};
+use crate::parameters;
 
 /// The most letters that a request may name.
 const LETTERS_MAX: usize = 1_000;
@@ -30,7 +31,7 @@ impl RedriveRequest {
     /// # Errors
     /// A [`Problem`] names the offender.
     pub fn read(body: &[u8], tenant: Option<&Tenant>) -> Result<Filter, Problem> {
-        let request: Self = serde_json::from_slice(body).map_err(|error| {
+        let request: Self = parameters::object(body).map_err(|error| {
             let detail = format!(
                 "the body is `{{\"letters\":[\"PARTITION:OFFSET\"]}}` or `{{\"all\":true}}`: {error}"
             );
@@ -101,6 +102,8 @@ mod tests {
             ("{}", "say which letters"),
             (r#"{"all":true,"letters":["0:1"]}"#, "say which letters"),
             (r#"{"letters":["x"]}"#, "`x`"),
+            (r#"{"letters":["+1:1"]}"#, "`+1:1`"),
+            (r#"[["0:1"],false]"#, "not an object"),
             (r#"{"letter":["0:1"]}"#, "unknown field"),
         ] {
             let error = read(body).unwrap_err();

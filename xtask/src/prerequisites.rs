@@ -78,6 +78,12 @@ const PROMTOOL: Prerequisite = Prerequisite {
     packages: &["prometheus"],
     is_there: || runs("promtool"),
 };
+const PYTHON: Prerequisite = Prerequisite {
+    name: "Python with venv and pip",
+    purpose: "Schemathesis, which holds the query API against its description, runs in it",
+    packages: &["python3", "python3-venv"],
+    is_there: || output("python3", &["-c", "import ensurepip, venv"]).is_some(),
+};
 
 const LIBFAKETIME: Prerequisite = Prerequisite {
     name: "libfaketime",
@@ -104,7 +110,7 @@ pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLI
 /// What running the engines needs.
 pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 /// What the live tests need beyond both.
-pub const CHECKS: &[Prerequisite] = &[PROMTOOL];
+pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 

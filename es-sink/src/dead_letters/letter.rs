@@ -32,14 +32,17 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, NoPlace> {
         let (partition, offset) = text.split_once(':').ok_or(NoPlace)?;
-        let place = Self {
+        let is_number = |text: &str, digits_max| {
+            (1..=digits_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        // So many digits fit, and are more than any topic has.
+        if !is_number(partition, 9) || !is_number(offset, 18) {
+            return Err(NoPlace);
+        }
+        Ok(Self {
             partition: partition.parse().map_err(|_| NoPlace)?,
             offset: offset.parse().map_err(|_| NoPlace)?,
-        };
-        match place.partition >= 0 && place.offset >= 0 {
-            true => Ok(place),
-            false => Err(NoPlace),
-        }
+        })
     }
 }
 

@@ -146,6 +146,7 @@ pub(super) fn pass_mapping() {}
 #[utoipa::path(
     get,
     path = "/elasticsearch/_field_caps",
+    params(("fields" = String, Query, description = "Which fields, separated by commas; `*` for all.")),
     responses(
         (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
     )
@@ -156,6 +157,7 @@ pub(super) fn pass_field_caps_all_get() {}
 #[utoipa::path(
     post,
     path = "/elasticsearch/_field_caps",
+    params(("fields" = String, Query, description = "Which fields, separated by commas; `*` for all.")),
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
@@ -167,7 +169,7 @@ pub(super) fn pass_field_caps_all() {}
 #[utoipa::path(
     get,
     path = "/elasticsearch/{index}/_field_caps",
-    params(("index" = String, Path, description = "Indices within `--index`.")),
+    params(("index" = String, Path, description = "Indices within `--index`."), ("fields" = String, Query, description = "Which fields, separated by commas; `*` for all.")),
     responses(
         (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),
     )
@@ -178,7 +180,7 @@ pub(super) fn pass_field_caps_get() {}
 #[utoipa::path(
     post,
     path = "/elasticsearch/{index}/_field_caps",
-    params(("index" = String, Path, description = "Indices within `--index`.")),
+    params(("index" = String, Path, description = "Indices within `--index`."), ("fields" = String, Query, description = "Which fields, separated by commas; `*` for all.")),
     request_body(content = Object, content_type = "application/json"),
     responses(
         (status = "default", description = "Elasticsearch's reply as it came, or a refusal in its shape.", body = Object, content_type = "application/json"),

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 
 use super::{App, Route, read_body, reply_of};
 use crate::error::{Code, Problem};
+use crate::parameters;
 use crate::passthrough::{endpoint, error_body};
 use crate::searcher::Searcher;
 
@@ -176,7 +177,7 @@ pub(super) async fn sign_in(
 ) -> Result<Response, Problem> {
     let is_https = request.headers().get("x-forwarded-proto") == Some(&HTTPS);
     let body = read_body(request).await?;
-    let sign_in: SignIn = serde_json::from_slice(&body).map_err(|_| {
+    let sign_in: SignIn = parameters::object(&body).map_err(|_| {
         let detail = "the body is `{\"key\":\"ID.SECRET\"}`";
         Problem::new(Code::InvalidJson, detail)
     })?;

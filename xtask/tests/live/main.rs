@@ -36,6 +36,7 @@ mod scenarios {
     pub(crate) mod search_faults;
     pub(crate) mod grafana;
     pub(crate) mod tenants;
+    pub(crate) mod openapi;
     pub(crate) mod metrics;
 }
 
@@ -64,6 +65,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("search_faults", scenarios::search_faults::SCENARIOS),
     ("grafana", scenarios::grafana::SCENARIOS),
     ("tenants", scenarios::tenants::SCENARIOS),
+    ("openapi", scenarios::openapi::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
