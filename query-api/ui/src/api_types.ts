@@ -94,9 +94,10 @@ export interface TraceReply extends Completeness {
 }
 
 export interface Hold {
-  index: string;
+  cause: string;
+  items: number;
+  since_seconds: number;
   reason: string;
-  since: string | null;
 }
 
 export interface Sink {

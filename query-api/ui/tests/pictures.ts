@@ -6,7 +6,7 @@ import { mainCommit, run } from "./seed";
 const INTO = process.env["LOGFLOW_UI_SCREENSHOTS"] ?? "test-results";
 const REPLY = {
   sinks: [
-    { address: "sink-0:9102", reachable: true, lag: 41_822, freshness_seconds: 412.4, holds: [{ index: "logflow-2023.09.15", reason: "cluster_block_exception: index [logflow-2023.09.15] blocked by: [FORBIDDEN/8/index write (api)]", since: new Date(Date.now() - 400_000).toISOString() }], partitions: 3, ready: false, reasons: ["holds `logflow-2023.09.15`"] },
+    { address: "sink-0:9102", reachable: true, lag: 41_822, freshness_seconds: 412.4, holds: [{ cause: "index_blocked", items: 5_000, since_seconds: 400, reason: "cluster_block_exception: index [logflow-2023.09.15] blocked by: [FORBIDDEN/8/index write (api)]" }], partitions: 3, ready: false, reasons: ["holds `logflow-2023.09.15`"] },
     { address: "sink-1:9102", reachable: true, lag: 0, freshness_seconds: 1.1, holds: [], partitions: 3, ready: true, reasons: [] },
   ],
   topic: { name: "logs", partitions: 6, end_offsets: 1_284_120 },

@@ -183,7 +183,7 @@ test("holds and dead letters come with reasons and with the command that redrive
     route.fulfill({
       json: {
         sinks: [
-          { address: "127.0.0.1:9102", reachable: true, lag: 4_200, freshness_seconds: 400, holds: [{ index: "logflow-2023.09.15", reason: "index is read-only", since: "2023-09-15T10:00:00Z" }], partitions: 6, ready: false, reasons: ["holds"] },
+          { address: "127.0.0.1:9102", reachable: true, lag: 4_200, freshness_seconds: 400, holds: [{ cause: "index_blocked", items: 512, since_seconds: 390, reason: "index is read-only" }], partitions: 6, ready: false, reasons: ["holds"] },
           { address: "127.0.0.1:9103", reachable: false, lag: null, freshness_seconds: null, holds: [], partitions: null, ready: false, reasons: ["connection refused"] },
         ],
         topic: { name: "logs", partitions: 6, end_offsets: 99_000 },
@@ -195,6 +195,7 @@ test("holds and dead letters come with reasons and with the command that redrive
   const pipeline = page.getByRole("region", { name: "Pipeline" });
   await expect(pipeline).toContainText("4,200");
   await expect(pipeline).toContainText("index is read-only");
+  await expect(pipeline.getByRole("row", { name: /index_blocked/ })).toContainText("6 min 30 s");
   await expect(pipeline).toContainText("connection refused");
   await pipeline.getByRole("button", { name: "Copy the command es-sink dead-letters redrive --reason document_parsing_exception" }).click();
   await expect(page.locator(".said")).toHaveText("Command copied");
