@@ -76,14 +76,22 @@ impl Page {
         self.npm(&["run", "weigh"], progress, interrupt)
     }
 
-    /// Drives the page at `page` in a browser; its tests send their events to `gateway`.
+    /// Drives the page at `page` in a browser; its tests send their events to `gateway`. Where there is also a query
+    /// API that needs keys, `keys` are the variables that tell the tests of it.
     ///
     /// # Errors
     /// When a test fails.
-    pub fn drive(&self, page: &str, gateway: &str, interrupt: &Interrupt) -> Result<()> {
+    pub fn drive(
+        &self,
+        page: &str,
+        gateway: &str,
+        keys: &[(&str, String)],
+        interrupt: &Interrupt,
+    ) -> Result<()> {
         let mut npm = self.command(&["test"]);
         npm.env("LOGFLOW_UI_URL", page)
-            .env("LOGFLOW_INGEST_URL", gateway);
+            .env("LOGFLOW_INGEST_URL", gateway)
+            .envs(keys.iter().map(|(name, value)| (name, value)));
         finish(npm, "npm test", interrupt)
     }
 

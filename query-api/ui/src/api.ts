@@ -2,7 +2,7 @@
 //
 // In the flow: `url_state` → **`api`** → `explorer.svelte`. A refusal becomes a `Problem`; whoever cancels gets an `AbortError`.
 
-import type { ContextReply, FacetReply, FieldsReply, HistogramReply, Hit, PipelineReply, Query, SearchReply, Sort, TraceReply } from "./api_types";
+import type { ContextReply, FacetReply, FieldsReply, HistogramReply, Hit, PipelineReply, Query, SearchReply, SessionReply, Sort, TraceReply } from "./api_types";
 
 const BASE = "/api/v1";
 /** How many bars the histogram asks for. */
@@ -25,23 +25,28 @@ export class Problem extends Error {
   }
 }
 
-/** Where the key is that the API wants, if it wants one. */
-export interface Keyring {
-  key(): string | null;
-  /** The API answered 401. */
-  refused(): void;
-}
-
 export class Api {
-  constructor(readonly keyring: Keyring) {}
+  /** `refused` is told of every refusal that is about who asks, not about what is asked: the statuses 401 and 403. */
+  constructor(readonly refused: () => void) {}
+
+  /** Who the page is to the API. */
+  async session(signal: AbortSignal): Promise<SessionReply> {
+    return read(await ask("/session", signal), signal);
+  }
+
+  /** Trades the key for a cookie that no script can read. */
+  async signIn(key: string, signal: AbortSignal): Promise<SessionReply> {
+    return read(await ask("/session", signal, posted({ key })), signal);
+  }
+
+  /** Takes the cookie away. */
+  async signOut(signal: AbortSignal): Promise<void> {
+    await ask("/session", signal, { method: "DELETE" });
+  }
 
   search(query: Query, sort: Sort, limit: number, cursor: string | null, signal: AbortSignal): Promise<SearchReply> {
     const body = cursor === null ? { ...wanted(query), sort, limit } : { ...wanted(query), sort, limit, cursor };
-    return this.#json("/search", signal, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-    });
+    return this.#json("/search", signal, posted(body));
   }
 
   histogram(query: Query, signal: AbortSignal): Promise<HistogramReply> {
@@ -76,7 +81,7 @@ export class Api {
   tail(q: string, lastId: string, signal: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = { accept: "text/event-stream" };
     if (lastId !== "") headers["last-event-id"] = lastId;
-    return this.#fetch(`/tail?${params({ q })}`, signal, { headers });
+    return this.#ask(`/tail?${params({ q })}`, signal, { headers });
   }
 
   /** The address of an export, for a link. */
@@ -85,36 +90,43 @@ export class Api {
     return `${BASE}/export?${params({ format, ...wanted(query), sort, fields: columns })}`;
   }
 
-  /** An export that needs the key, which a link cannot send. */
-  async download(address: string, signal: AbortSignal): Promise<Blob> {
-    return (await this.#fetch(address.slice(BASE.length), signal, {})).blob();
-  }
-
   async #json<T>(path: string, signal: AbortSignal, init: RequestInit = {}): Promise<T> {
-    const reply = await this.#fetch(path, signal, init);
-    try {
-      return (await reply.json()) as T;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      throw new Problem(reply.status, "unreadable_reply", "Unreadable reply", "The reply broke off or is no JSON.", null, null);
-    }
+    return read(await this.#ask(path, signal, init), signal);
   }
 
-  async #fetch(path: string, signal: AbortSignal, init: RequestInit): Promise<Response> {
-    const headers = new Headers(init.headers);
-    const key = this.keyring.key();
-    if (key !== null) headers.set("authorization", `Bearer ${key}`);
-    let reply: Response;
+  async #ask(path: string, signal: AbortSignal, init: RequestInit): Promise<Response> {
     try {
-      reply = await fetch(BASE + path, { ...init, headers, signal, credentials: "same-origin" });
+      return await ask(path, signal, init);
     } catch (error) {
-      if (signal.aborted) throw error;
-      throw new Problem(0, "unreachable", "No reply", "The query API cannot be reached. Is it running, and are you online?", null, null);
+      if (error instanceof Problem && (error.status === 401 || error.status === 403)) this.refused();
+      throw error;
     }
-    if (reply.ok) return reply;
-    if (reply.status === 401) this.keyring.refused();
-    throw await problemOf(reply);
   }
+}
+
+async function ask(path: string, signal: AbortSignal, init: RequestInit = {}): Promise<Response> {
+  let reply: Response;
+  try {
+    reply = await fetch(BASE + path, { ...init, signal, credentials: "same-origin" });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new Problem(0, "unreachable", "No reply", "The query API cannot be reached. Is it running, and are you online?", null, null);
+  }
+  if (reply.ok) return reply;
+  throw await problemOf(reply);
+}
+
+async function read<T>(reply: Response, signal: AbortSignal): Promise<T> {
+  try {
+    return (await reply.json()) as T;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new Problem(reply.status, "unreadable_reply", "Unreadable reply", "The reply broke off or is no JSON.", null, null);
+  }
+}
+
+function posted(body: object): RequestInit {
+  return { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
 }
 
 function wanted(query: Query): { q: string; from: string; to: string } {

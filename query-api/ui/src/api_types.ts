@@ -126,3 +126,15 @@ export interface PipelineReply {
   topic: { name: string; partitions: number; end_offsets: number } | null;
   dead_letters: { count: number; newest: DeadLetter[] } | null;
 }
+
+export type Scope = "ingest" | "query" | "tail" | "export" | "admin";
+
+export interface SessionReply {
+  needs_key: boolean;
+  /** The key's. */
+  id: string | null;
+  /** Whose events the key sees; null: everybody's. */
+  tenant: string | null;
+  scopes: Scope[];
+  expires: string | null;
+}

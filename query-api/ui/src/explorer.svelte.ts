@@ -2,7 +2,7 @@
 //
 // In the flow: `api` → **`explorer.svelte`** → `components`. The address is the only state; everything else follows from it.
 
-import { Api, asProblem, type Keyring, type Problem } from "./api";
+import { asProblem, type Api, type Problem } from "./api";
 import type { FacetReply, Field, HistogramReply, Hit, PartialReason, Query, Total } from "./api_types";
 import { endBefore, pin, type Range } from "./time_range";
 import { startOf } from "./histogram_layout";
@@ -76,15 +76,13 @@ export class Explorer {
   /** The row that the keyboard is at. */
   selected = $state(-1);
 
-  readonly api: Api;
   #search = new AbortController();
   #facetRequests = new Map<string, AbortController>();
   #runs = 0;
   /** What the latest search looked for. */
   #ranKey: string | null = null;
 
-  constructor(keyring: Keyring) {
-    this.api = new Api(keyring);
+  constructor(readonly api: Api) {
     this.zooms = readEntry(history.state).zooms;
     addEventListener("popstate", (event) => this.#show(readView(location.search), readEntry(event.state).zooms));
   }
@@ -116,6 +114,18 @@ export class Explorer {
   /** Runs what the address states, when the page opens. */
   start(): void {
     this.#show(this.view, this.zooms);
+  }
+
+  /** Asks again for what was refused. What is there stays, and so does who reads it. */
+  resume(): void {
+    const { answered, problem, moreProblem } = this.results;
+    if (!answered || problem) {
+      this.#ranKey = null;
+      return this.#show(this.view, this.zooms);
+    }
+    if (moreProblem) void this.loadMore();
+    if (this.histogramProblem) void this.#loadHistogram(this.#search.signal);
+    for (const [field, { problem, prefix, more }] of Object.entries(this.facets)) if (problem) void this.loadFacet(field, prefix, more);
   }
 
   #show(view: View, zooms: Range[]): void {

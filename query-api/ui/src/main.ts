@@ -1,6 +1,6 @@
 // Starts the page: the first search is on its way before the first pixel is drawn.
 //
-// In the flow: **`main`** → `page.svelte` → `explorer.svelte`, `components/App`.
+// In the flow: **`main`** → `page.svelte` → `explorer.svelte`, `session.svelte`, `components/App`.
 
 import { mount } from "svelte";
 import App from "./components/App.svelte";
@@ -9,6 +9,7 @@ import "./style.css";
 
 const page = new Page();
 page.explorer.start();
+page.session.watch();
 
 const target = document.getElementById("app");
 if (target) mount(App, { target, props: { page } });

@@ -1,4 +1,4 @@
-// Holds what is no part of the address: theme, open dialog, key, what was just said; and hands itself to every component.
+// Holds what is no part of the address: theme, open dialog, session, what was just said; and hands itself to every component.
 //
 // In the flow: `storage` → **`page.svelte`** → `components`.
 
@@ -6,15 +6,16 @@ import { getContext, setContext } from "svelte";
 import { Api } from "./api";
 import { Explorer } from "./explorer.svelte";
 import { Pipeline } from "./pipeline.svelte";
-import { readApiKey, readSingleKeys, readTheme, writeApiKey, writeSingleKeys, writeTheme, type Theme } from "./storage";
+import { Session } from "./session.svelte";
+import { readSingleKeys, readTheme, writeSingleKeys, writeTheme, type Theme } from "./storage";
 import { Tail } from "./tail.svelte";
 
 const SAID_MS = 4_000;
 /** Below this width rows take two lines and the fields lie over the list. */
 export const NARROW_QUERY = "(max-width: 760px)";
 
-export type Dialog = "keys" | "api-key" | null;
-export type Menu = "time" | "columns" | "export" | "saved" | null;
+export type Dialog = "keys" | null;
+export type Menu = "time" | "columns" | "export" | "saved" | "account" | null;
 
 export class Page {
   theme = $state<Theme>(readTheme());
@@ -27,25 +28,21 @@ export class Page {
   narrow = $state(matchMedia(NARROW_QUERY).matches);
   /** What a screen reader is told, and what is shown for a moment. */
   said = $state("");
-  keyRefused = $state(false);
-  hasKey = $state(readApiKey() !== null);
+  /** How often somebody signed in while the page was open: what was refused meanwhile is asked for again. */
+  returns = $state(0);
 
+  readonly session: Session;
   readonly explorer: Explorer;
   readonly tail: Tail;
   readonly pipeline: Pipeline;
   #silence: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
-    this.explorer = new Explorer({
-      key: readApiKey,
-      refused: () => {
-        this.keyRefused = this.hasKey;
-        this.dialog = "api-key";
-      },
-    });
-    this.tail = new Tail(this.explorer.api);
-    // What is only asked beside the search does not ask for a key again and again.
-    this.pipeline = new Pipeline(new Api({ key: readApiKey, refused: () => undefined }));
+    const api = new Api(() => void this.session.ask());
+    this.session = new Session(api, () => this.#return());
+    this.explorer = new Explorer(api);
+    this.tail = new Tail(api);
+    this.pipeline = new Pipeline(api, () => !this.session.keyWanted && this.session.may("query"));
     matchMedia(NARROW_QUERY).addEventListener("change", ({ matches }) => {
       this.narrow = matches;
       this.facets = !matches;
@@ -74,14 +71,11 @@ export class Page {
     writeSingleKeys(on);
   }
 
-  setKey(key: string | null): void {
-    writeApiKey(key);
-    this.hasKey = key !== null;
-    this.keyRefused = false;
-    this.dialog = null;
-    this.explorer.refresh();
+  #return(): void {
+    this.returns += 1;
+    this.explorer.resume();
+    this.tail.resume();
     void this.pipeline.ask(new AbortController().signal);
-    if (this.explorer.view.page === "tail") this.tail.start(this.explorer.view.q);
   }
 
   say(text: string): void {

@@ -22,14 +22,19 @@ export interface Freshness {
 export class Pipeline {
   reply = $state.raw<PipelineReply | null>(null);
   problem = $state.raw<Problem | null>(null);
-  loading = $state(false);
+  #asking = 0;
+  #asked = 0;
 
-  constructor(readonly api: Api) {}
+  /** `mayAsk` says whether there would be an answer at all. */
+  constructor(
+    readonly api: Api,
+    readonly mayAsk: () => boolean,
+  ) {}
 
   /** Begins to ask; what is returned ends it. */
   watch(): () => void {
     const asked = new AbortController();
-    const ask = (): void => void (document.visibilityState === "visible" && this.ask(asked.signal));
+    const ask = (): void => void (document.visibilityState === "visible" && this.#asking === 0 && this.mayAsk() && this.ask(asked.signal));
     ask();
     const timer = setInterval(ask, EVERY_MS);
     document.addEventListener("visibilitychange", ask);
@@ -41,15 +46,18 @@ export class Pipeline {
   }
 
   async ask(signal: AbortSignal): Promise<void> {
-    if (this.loading) return;
-    this.loading = true;
+    const turn = (this.#asked += 1);
+    this.#asking += 1;
     try {
-      this.reply = await this.api.pipeline(signal);
+      const reply = await this.api.pipeline(signal);
+      // The answer to an earlier question knows less.
+      if (turn !== this.#asked) return;
+      this.reply = reply;
       this.problem = null;
     } catch (error) {
-      this.problem = asProblem(error) ?? this.problem;
+      if (turn === this.#asked) this.problem = asProblem(error) ?? this.problem;
     } finally {
-      this.loading = false;
+      this.#asking -= 1;
     }
   }
 

@@ -1,13 +1,12 @@
 // Every view, in both colours, without a violation that axe knows; and on a telephone.
 
-import AxeBuilder from "@axe-core/playwright";
-import type { Page } from "@playwright/test";
-import { expect, test, type Explorer } from "./page";
+import { checkAll, type Views } from "./axe";
+import { expect, test } from "./page";
 import { mainCommit, run } from "./seed";
 
 const ERRORS = (): Record<string, string> => ({ q: `commit:${mainCommit()} level:error` });
 
-const VIEWS: Record<string, (explorer: Explorer) => Promise<void>> = {
+const VIEWS: Views = {
   "the results": (e) => e.openStory({ q: `commit:${mainCommit()} order` }),
   "an open event": async (e) => {
     await e.openStory(ERRORS());
@@ -83,44 +82,9 @@ const VIEWS: Record<string, (explorer: Explorer) => Promise<void>> = {
     await e.open({ view: "pipeline" });
     await e.page.getByRole("button", { name: "0:7", exact: true }).click();
   },
-  "the prompt for a key": async (e) => {
-    await e.page.route("**/api/v1/**", (route) => route.fulfill({ status: 401, contentType: "application/problem+json", body: '{"title":"Unauthorized","status":401,"code":"unauthorized","detail":"a key, please"}' }));
-    await e.open();
-    await expect(e.page.getByRole("dialog", { name: "API key" })).toBeVisible();
-  },
 };
 
-const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-/** The rules that can find something else when only the colours are others. */
-const RULES_OF_COLOUR = ["color-contrast", "link-in-text-block"];
-
-async function violations(page: Page, rules?: string[]): Promise<string[]> {
-  const axe = new AxeBuilder({ page });
-  // What an open menu covers is seen in the other views.
-  if (await page.locator(".panel").count()) axe.include(".panel");
-  const found = await (rules ? axe.withRules(rules) : axe.withTags(TAGS)).analyze();
-  return found.violations.map((rule) => `${rule.id}: ${rule.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} ${node.failureSummary?.split("\n")[1]?.trim() ?? ""}`).join(" | ")}`);
-}
-
-for (const [name, open] of Object.entries(VIEWS)) {
-  test(`${name}: no violation, dark and light`, async ({ explorer }) => {
-    await explorer.page.emulateMedia({ reducedMotion: "reduce", colorScheme: "dark" });
-    await open(explorer);
-    expect(await violations(explorer.page)).toEqual([]);
-    await explorer.page.emulateMedia({ reducedMotion: "reduce", colorScheme: "light" });
-    expect(await violations(explorer.page, RULES_OF_COLOUR)).toEqual([]);
-    await explorer.page.unrouteAll({ behavior: "ignoreErrors" });
-  });
-
-  test(`${name}: nothing is wider than 360 pixels`, async ({ explorer }) => {
-    await explorer.page.setViewportSize({ width: 360, height: 740 });
-    await open(explorer);
-    const width = await explorer.page.evaluate(() => Math.max(document.documentElement.scrollWidth, document.body.scrollWidth, ...[...document.querySelectorAll("header, main, dialog[open], .panel")].map((element) => element.getBoundingClientRect().right)));
-    expect(width).toBeLessThanOrEqual(360);
-    expect(await violations(explorer.page)).toEqual([]);
-    await explorer.page.unrouteAll({ behavior: "ignoreErrors" });
-  });
-}
+checkAll(VIEWS);
 
 test("on a telephone the fields lie over the list and make way", async ({ explorer }) => {
   const { page } = explorer;

@@ -2,7 +2,6 @@
 // and nothing that a log line says is done.
 
 import { expect, test as base, type Locator, type Page } from "@playwright/test";
-import { UI_URL } from "../playwright.config";
 import { mainCommit } from "./seed";
 
 export interface Explorer {
@@ -21,11 +20,12 @@ export interface Explorer {
 }
 
 export const test = base.extend<{ explorer: Explorer }>({
-  explorer: async ({ page }, use) => {
+  explorer: async ({ page, baseURL }, use) => {
+    const origin = new URL(baseURL ?? "").origin;
     const faults: string[] = [];
     page.on("request", (request) => {
       const url = request.url();
-      if (!url.startsWith(UI_URL) && !url.startsWith("data:") && !url.startsWith("blob:")) faults.push(`request to ${url}`);
+      if (!url.startsWith(`${origin}/`) && !url.startsWith("data:") && !url.startsWith("blob:")) faults.push(`request to ${url}`);
     });
     page.on("pageerror", (error) => faults.push(`thrown: ${error.message}`));
     page.on("dialog", (dialog) => {

@@ -73,10 +73,10 @@ function nanos(ms: number, extra: number): string {
   return new Date(ms).toISOString().replace("Z", `${String(extra).padStart(6, "0")}Z`);
 }
 
-export async function send(events: LogEvent[]): Promise<void> {
+export async function send(events: object[], to: { url: string; headers?: Record<string, string> } = { url: INGEST_URL }): Promise<void> {
   for (let at = 0; at < events.length; at += BATCH) {
     const body = JSON.stringify(events.slice(at, at + BATCH));
-    const reply = await fetch(`${INGEST_URL}/logs`, { method: "POST", headers: { "content-type": "application/json" }, body });
+    const reply = await fetch(`${to.url}/logs`, { method: "POST", headers: { "content-type": "application/json", ...to.headers }, body });
     const answer = (await reply.json()) as { accepted?: number; refused?: number };
     if (!reply.ok || answer.refused !== 0) throw new Error(`the gateway answered ${reply.status}: ${JSON.stringify(answer).slice(0, 500)}`);
   }

@@ -85,31 +85,14 @@ test("the page is there before the API has said anything", async ({ explorer }) 
   await page.unrouteAll({ behavior: "ignoreErrors" });
 });
 
-test("a key is asked for when the API wants one, sent as a bearer token, and kept in the tab", async ({ explorer }) => {
+test("a browser that keeps no cookie is told so", async ({ explorer }) => {
   const { page } = explorer;
-  const sent: (string | undefined)[] = [];
-  await page.route("**/api/v1/**", async (route) => {
-    const headers = route.request().headers();
-    sent.push(headers["authorization"]);
-    if (headers["authorization"] === "Bearer sesame") {
-      delete headers["authorization"];
-      await route.continue({ headers });
-    } else await route.fulfill(problem(401, "unauthorized", "this API wants a key"));
-  });
-  await explorer.open({ q: `commit:${mainCommit()}` });
-  const prompt = page.getByRole("dialog", { name: "API key" });
-  await prompt.getByRole("textbox", { name: "Key" }).fill("wrong");
-  await prompt.getByRole("button", { name: "Use it" }).click();
-  await expect(prompt).toContainText("does not accept");
-  await prompt.getByRole("textbox", { name: "Key" }).fill("sesame");
-  await prompt.getByRole("button", { name: "Use it" }).click();
-  await explorer.settled();
-  await expect(explorer.rows.first()).toBeVisible();
-  expect(await page.evaluate(() => [JSON.stringify(sessionStorage).includes("sesame"), JSON.stringify(localStorage).includes("sesame"), location.href.includes("sesame")])).toEqual([true, false, false]);
-  await page.reload();
-  await explorer.settled();
-  await expect(explorer.rows.first()).toBeVisible();
-  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.route("**/api/v1/session", (route) => (route.request().method() === "POST" ? route.continue() : route.fulfill(problem(401, "key_missing", "this service needs an API key"))));
+  await explorer.open();
+  const signIn = page.getByRole("dialog", { name: "Sign in" });
+  await signIn.getByLabel("Key", { exact: true }).fill("an.id");
+  await page.keyboard.press("Enter");
+  await expect(signIn.getByRole("alert")).toContainText("the browser did not keep the cookie");
 });
 
 test("the live tail shows what is logged now, pauses, and goes on", async ({ explorer }) => {

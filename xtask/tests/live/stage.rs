@@ -205,11 +205,17 @@ impl<'world> Stage<'world> {
     }
 
     /// Runs the tests of the explorer page in a browser.
-    pub(crate) fn drive_the_page(&self, page: &str, gateway: &str) -> Result<()> {
+    pub(crate) fn drive_the_page(
+        &self,
+        page: &str,
+        gateway: &str,
+        keys: &[(&str, String)],
+    ) -> Result<()> {
         let world = &self.world;
         Page::new(&world.workspace, &Progress::new(), &world.interrupt)?.drive(
             page,
             gateway,
+            keys,
             &world.interrupt,
         )
     }

@@ -1,0 +1,342 @@
+// Keys: signing in and out, and what a key may not do. Real keys in a real key file.
+
+import { readFile } from "node:fs/promises";
+import type { Locator, Page } from "@playwright/test";
+import { KEYS_URL, UI_URL } from "../playwright.config";
+import { checkAll } from "./axe";
+import { become, isFound, keyOf, sendAsShop, withScopes } from "./keys";
+import { expect, param, test } from "./page";
+import { FAILURES, mainCommit, run, until } from "./seed";
+
+test.use({ baseURL: KEYS_URL ?? "" });
+
+const signIn = (page: Page): Locator => page.getByRole("dialog", { name: "Sign in" });
+const keyField = (page: Page): Locator => signIn(page).getByLabel("Key", { exact: true });
+const account = (page: Page): Locator => page.getByRole("button", { name: /^Signed in/ });
+const ERRORS = (): Record<string, string> => ({ q: `commit:${mainCommit()} level:error`, sort: "oldest" });
+
+async function type(page: Page, key: string): Promise<void> {
+  await keyField(page).fill(key);
+  await keyField(page).press("Enter");
+}
+
+/** Every string that lives in the page's script memory and contains this. */
+async function remembered(page: Page, secret: string): Promise<number> {
+  const tools = await page.context().newCDPSession(page);
+  let text = "";
+  tools.on("HeapProfiler.addHeapSnapshotChunk", ({ chunk }) => (text += chunk));
+  await tools.send("HeapProfiler.collectGarbage");
+  await tools.send("HeapProfiler.takeHeapSnapshot", { reportProgress: false });
+  await tools.detach();
+  expect(text.length).toBeGreaterThan(100_000);
+  return text.split(secret).length - 1;
+}
+
+test("a link that is opened before signing in shows its view afterwards, and nothing of the key stays on the page", async ({ explorer }) => {
+  const { page } = explorer;
+  const key = keyOf("admin");
+  const secret = key.slice(key.indexOf(".") + 1);
+  const sent: string[] = [];
+  page.on("request", (request) => {
+    if (`${request.url()} ${JSON.stringify(request.headers())} ${request.postData() ?? ""}`.includes(secret)) sent.push(`${request.method()} ${new URL(request.url()).pathname}`);
+  });
+  await explorer.open({ ...ERRORS(), columns: "message,spanId" });
+  await expect(signIn(page)).toBeVisible();
+  await expect(page).toHaveTitle("Sign in · logflow");
+  await expect(keyField(page)).toBeFocused();
+  await expect(keyField(page)).toHaveAttribute("type", "password");
+  // Nothing else can be reached before.
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Escape");
+  await expect(signIn(page)).toBeVisible();
+  const address = page.url();
+  await type(page, key);
+  await expect(signIn(page)).toBeHidden();
+  await explorer.settled();
+  await expect(explorer.count).toContainText(`${FAILURES} events`);
+  await expect(page.getByRole("columnheader", { name: "spanId" })).toBeVisible();
+  expect(page.url()).toBe(address);
+
+  expect(sent).toEqual(["POST /api/v1/session"]);
+  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, history.state, location.href, document.documentElement.outerHTML, [...document.querySelectorAll("input")].map((input) => input.value)]));
+  expect(kept).not.toContain(secret);
+  const cookies = await page.context().cookies();
+  expect(cookies.map(({ httpOnly, sameSite }) => ({ httpOnly, sameSite }))).toEqual([{ httpOnly: true, sameSite: "Strict" }]);
+  expect(await page.evaluate(() => document.cookie)).toBe("");
+  expect(await remembered(page, secret)).toBe(0);
+
+  await page.reload();
+  await explorer.settled();
+  await expect(explorer.count).toContainText(`${FAILURES} events`);
+});
+
+test("a key that does not count is told with the way out, and the right one opens the page after it", async ({ explorer }) => {
+  const { page } = explorer;
+  await explorer.open(ERRORS());
+  const alert = signIn(page).getByRole("alert");
+  for (const [key, code, way] of [
+    ["nonsense", "key_unreadable", "copy all of it again"],
+    [`${keyOf("admin")}x`, "key_unknown", "ask whoever runs logflow"],
+    ["nobody.at-all", "key_unknown", "Copy all of it again"],
+    [keyOf("expired"), "key_expired", "Ask whoever runs logflow for another"],
+  ] as const) {
+    await type(page, key);
+    await expect(alert).toContainText(code);
+    await expect(alert).toContainText(way);
+    await expect(keyField(page)).toBeFocused();
+    await expect(keyField(page)).toHaveAttribute("aria-invalid", "true");
+  }
+  // Its text is selected, so the next key replaces it.
+  await page.keyboard.insertText(`  ${keyOf("reader")} `);
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await expect(signIn(page)).toBeHidden();
+  await explorer.settled();
+  await expect(explorer.count).toContainText(`${FAILURES} events`);
+});
+
+test("who is signed in is shown, signing out leaves nothing, and another key sees its own events", async ({ explorer }) => {
+  const { page } = explorer;
+  const message = `parcel ${run()}`;
+  await sendAsShop([{ level: "info", message, resourceId: "parcels-1" }]);
+  await until("the event of the tenant is found", () => isFound("shop", message));
+  await become(page, "admin");
+  await explorer.openStory();
+  await account(page).click();
+  const menu = page.getByRole("dialog", { name: /^Signed in/ });
+  await expect(menu).toContainText("admin");
+  await expect(menu).toContainText("the events of all tenants");
+  await expect(menu).not.toContainText("May not");
+  const address = page.url();
+  await menu.getByRole("button", { name: "Sign out" }).click();
+  await expect(signIn(page)).toBeVisible();
+  expect(page.url()).toBe(address);
+  expect(await page.context().cookies()).toEqual([]);
+  await expect(signIn(page)).not.toContainText("ended");
+  expect(await page.locator("body").innerHTML()).not.toContain("answered 200");
+
+  await type(page, keyOf("shop"));
+  await explorer.settled();
+  await expect(explorer.count).toContainText("0 events");
+  await explorer.search(`"${message}"`);
+  await expect(explorer.rows).toHaveCount(1);
+  await account(page).click();
+  await expect(menu).toContainText("the events of the tenant shop");
+});
+
+test("a session that ends while the page is open is noticed, and signing in again changes nothing of the view", async ({ explorer }) => {
+  const { page, query } = explorer;
+  await become(page, "admin");
+  await explorer.openStory(ERRORS());
+  const grid = page.getByRole("grid", { name: "Events" });
+  await explorer.rows.nth(30).click();
+  await expect(page.locator(".details")).toBeVisible();
+  await query.fill("half a quer");
+  const scrolled = await grid.evaluate((element) => element.scrollTop);
+  const first = await explorer.rows.first().textContent();
+  await page.context().clearCookies();
+  await expect(signIn(page)).toContainText("Your session has ended.");
+  await type(page, keyOf("admin"));
+  await expect(signIn(page)).toBeHidden();
+  await expect(query).toHaveValue("half a quer");
+  await expect(query).toBeFocused();
+  await expect(page.locator(".details")).toBeVisible();
+  expect(await grid.evaluate((element) => element.scrollTop)).toBe(scrolled);
+  await expect(explorer.rows.first()).toHaveText(first ?? "");
+});
+
+test("what is refused because the session has ended is asked for again", async ({ explorer }) => {
+  const { page } = explorer;
+  await become(page, "admin");
+  await explorer.openStory();
+  await page.context().clearCookies();
+  await explorer.query.fill(ERRORS()["q"] ?? "");
+  await explorer.query.press("Enter");
+  await expect(signIn(page)).toBeVisible();
+  // Back, meanwhile, brings the view before, and no dialog over this one.
+  await page.goBack();
+  await page.goForward();
+  await type(page, keyOf("admin"));
+  await expect(signIn(page)).toBeHidden();
+  await explorer.settled();
+  await expect(explorer.count).toContainText(`${FAILURES} events`);
+});
+
+test("after a session has ended another key sees nothing of what was on the page", async ({ explorer }) => {
+  const { page } = explorer;
+  await become(page, "admin");
+  await explorer.openStory(ERRORS());
+  await page.context().clearCookies();
+  await page.keyboard.press("r");
+  await type(page, keyOf("shop"));
+  await expect(account(page)).toContainText("shop");
+  await explorer.settled();
+  await expect(explorer.count).toContainText("0 events");
+  expect(await page.locator("body").innerHTML()).not.toContain("Failed to charge");
+});
+
+test("a tab that is looked at again knows that another one signed in", async ({ explorer }) => {
+  const { page } = explorer;
+  await explorer.open(ERRORS());
+  await expect(signIn(page)).toBeVisible();
+  await become(page, "reader");
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await expect(signIn(page)).toBeHidden();
+  await explorer.settled();
+  await expect(explorer.count).toContainText(`${FAILURES} events`);
+});
+
+test("a key without `tail` is told so where the live tail would be, and none is asked for", async ({ explorer }) => {
+  const { page } = explorer;
+  await become(page, "reader");
+  await explorer.openStory();
+  const asked: string[] = [];
+  page.on("request", (request) => void (request.url().includes("/tail") && asked.push(request.url())));
+  await page.getByRole("link", { name: "Live tail, not with this key" }).click();
+  const lack = page.getByRole("region", { name: "No live tail with this key" });
+  await expect(lack).toContainText("The key `reader` may not follow the live tail: it lacks the scope `tail`. Whoever runs logflow can add it in the key file.");
+  await lack.getByRole("button", { name: "Look again" }).click();
+  await expect(page.locator(".said")).toHaveText("The key still lacks it");
+  expect(asked).toEqual([]);
+  // The operator adds it.
+  await withScopes("reader", ["query", "tail"], async () => {
+    await lack.getByRole("button", { name: "Look again" }).click();
+    await expect(page.getByRole("region", { name: "Live tail" }).getByRole("status")).toHaveText("Live");
+  });
+});
+
+test("a scope that is taken away while the page is open is told when it is missed", async ({ explorer }) => {
+  const { page } = explorer;
+  await withScopes("reader", ["query", "tail", "export"], async () => {
+    await become(page, "reader");
+    await explorer.openStory();
+    await expect(page.getByRole("link", { name: "Live tail", exact: true })).toBeVisible();
+  });
+  await page.getByRole("button", { name: "Export", exact: true }).click();
+  await page.getByRole("link", { name: /NDJSON/ }).click();
+  await expect(page.getByRole("dialog", { name: "Export, not with this key" })).toContainText("it lacks the scope `export`");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("t");
+  await expect(page.getByRole("region", { name: "No live tail with this key" })).toBeVisible();
+});
+
+test("the live tail ends with the word of the API when the key loses the scope", async ({ explorer }) => {
+  const { page } = explorer;
+  await withScopes("reader", ["query", "tail"], async () => {
+    await become(page, "reader");
+    await explorer.openStory();
+  });
+  // Not known to the page yet.
+  await page.keyboard.press("t");
+  await expect(page.getByRole("region", { name: "No live tail with this key" })).toContainText("it lacks the scope `tail`");
+});
+
+test("a key without `export` is offered none, and one that has it gets the file by its cookie", async ({ explorer }) => {
+  const { page } = explorer;
+  await become(page, "reader");
+  await explorer.openStory(ERRORS());
+  await page.getByRole("button", { name: "Export, not with this key" }).click();
+  const menu = page.getByRole("dialog", { name: "Export, not with this key" });
+  await expect(menu.getByText("The key `reader` may not export events: it lacks the scope `export`.")).toBeFocused();
+  await expect(menu.getByRole("link")).toHaveCount(0);
+
+  await become(page, "admin");
+  await explorer.openStory(ERRORS());
+  await page.getByRole("button", { name: "Export", exact: true }).click();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: /NDJSON/ }).click()]);
+  const lines = (await readFile(await download.path(), "utf8")).trim().split("\n");
+  expect(JSON.parse(lines.at(-1) ?? "")).toEqual({ _end: true, events: FAILURES, partial: false, partial_reasons: [] });
+  // A download that would be refused is not begun.
+  await page.context().clearCookies();
+  await page.getByRole("button", { name: "Export", exact: true }).click();
+  await page.getByRole("link", { name: /CSV/ }).click();
+  await expect(signIn(page)).toBeVisible();
+});
+
+test("a key without `query` is told so in place of the search and the pipeline", async ({ explorer }) => {
+  const { page } = explorer;
+  await become(page, "sender");
+  await explorer.open();
+  await expect(page.getByRole("region", { name: "No search with this key" })).toContainText("it lacks the scope `query`");
+  await page.getByRole("link", { name: "Pipeline" }).click();
+  await expect(page.getByRole("region", { name: "No state of the pipeline with this key" })).toBeVisible();
+  await page.getByRole("button", { name: "Sign in with another key" }).click();
+  await type(page, keyOf("reader"));
+  await expect(page.getByRole("heading", { name: "Pipeline", exact: true })).toBeVisible();
+});
+
+test("the live tail of a tenant's key follows its tenant's events", async ({ explorer }) => {
+  const { page } = explorer;
+  await become(page, "shop");
+  await explorer.open({ view: "tail", q: `commit:live-${run()}` });
+  await expect(page.getByRole("region", { name: "Live tail" }).getByRole("status")).toHaveText("Live");
+  await sendAsShop([{ level: "info", message: "sold", resourceId: "till-1", commit: `live-${run()}` }]);
+  await expect(page.getByRole("grid", { name: "Live events" }).locator(".row")).toHaveCount(1);
+});
+
+test.describe("where no key is needed", () => {
+  test.use({ baseURL: UI_URL });
+  test("nothing is said of keys", async ({ explorer }) => {
+    const { page } = explorer;
+    await explorer.openStory();
+    await expect(page.getByRole("link", { name: "Live tail", exact: true })).toBeVisible();
+    await expect(page.getByRole("button", { name: "Export", exact: true })).toBeVisible();
+    await expect(account(page)).toHaveCount(0);
+    await expect(signIn(page)).toHaveCount(0);
+    expect(await page.locator("header").textContent()).not.toMatch(/key|sign/i);
+  });
+});
+
+checkAll({
+  "the sign-in": async ({ page, open }) => {
+    await open();
+    await expect(signIn(page)).toBeVisible();
+  },
+  "a refused sign-in": async ({ page, open }) => {
+    await open();
+    await type(page, "nobody.at-all");
+    await expect(signIn(page).getByRole("alert")).toContainText("key_unknown");
+  },
+  "a session that has ended": async ({ page, open }) => {
+    await become(page, "reader");
+    await open();
+    await expect(account(page)).toBeVisible();
+    await page.context().clearCookies();
+    await page.keyboard.press("r");
+    await expect(signIn(page)).toContainText("has ended");
+  },
+  "who is signed in": async ({ page, openStory }) => {
+    await become(page, "shop");
+    await openStory();
+    await account(page).click();
+    await expect(page.getByRole("dialog", { name: /^Signed in/ })).toBeVisible();
+  },
+  "an export that is not allowed": async ({ page, openStory }) => {
+    await become(page, "reader");
+    await openStory();
+    await page.getByRole("button", { name: "Export, not with this key" }).click();
+  },
+  "a page of a key that may little": async ({ page, openStory }) => {
+    await become(page, "reader");
+    await openStory();
+  },
+  "a live tail that is not allowed": async ({ page, open }) => {
+    await become(page, "reader");
+    await open({ view: "tail" });
+    await expect(page.getByRole("region", { name: "No live tail with this key" })).toBeVisible();
+  },
+  "a search that is not allowed": async ({ page, open }) => {
+    await become(page, "sender");
+    await open();
+    await expect(page.getByRole("region", { name: "No search with this key" })).toBeVisible();
+  },
+});
+
+test("a link that is opened before signing in keeps its parameters", async ({ explorer }) => {
+  const { page } = explorer;
+  await explorer.open({ view: "tail", q: "level:error" });
+  await expect(signIn(page)).toBeVisible();
+  await type(page, keyOf("admin"));
+  await expect(page.getByRole("region", { name: "Live tail" }).getByRole("status")).toHaveText("Live");
+  expect(param(page, "q")).toBe("level:error");
+});
