@@ -2,7 +2,7 @@
 //
 // In the flow: `url_state` → **`api`** → `explorer.svelte`. A refusal becomes a `Problem`; whoever cancels gets an `AbortError`.
 
-import type { ContextReply, FacetReply, FieldsReply, HistogramReply, Hit, PipelineReply, Query, SearchReply, SessionReply, Sort, TraceReply } from "./api_types";
+import type { ContextReply, FacetReply, FieldsReply, HistogramReply, Hit, PipelineReply, Query, RedriveReply, SearchReply, SessionReply, Sort, TraceReply } from "./api_types";
 
 const BASE = "/api/v1";
 /** How many bars the histogram asks for. */
@@ -75,6 +75,11 @@ export class Api {
 
   pipeline(signal: AbortSignal): Promise<PipelineReply> {
     return this.#json("/pipeline", signal);
+  }
+
+  /** Sends dead letters back to their topics: those at these places, `PARTITION:OFFSET`, or all. */
+  redrive(letters: readonly string[] | "all", signal: AbortSignal): Promise<RedriveReply> {
+    return this.#json("/dead-letters/redrive", signal, posted(letters === "all" ? { all: true } : { letters }));
   }
 
   /** The live tail's stream, after the event that `lastId` names. */

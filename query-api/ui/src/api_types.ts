@@ -121,10 +121,26 @@ export interface DeadLetter {
   value: string | null;
 }
 
+export interface DeadLetters {
+  /** How many of the letters that were looked at were not redriven. */
+  count: number;
+  /** Whether all were looked at. */
+  count_is_exact: boolean;
+  newest: DeadLetter[];
+}
+
 export interface PipelineReply {
   sinks: Sink[];
   topic: { name: string; partitions: number; end_offsets: number } | null;
-  dead_letters: { count: number; newest: DeadLetter[] } | null;
+  dead_letters: DeadLetters | null;
+}
+
+export interface RedriveReply {
+  redriven: number;
+  refused: number;
+  /** The first of the refused, and why. */
+  refusals: string[];
+  ended_early: string | null;
 }
 
 export type Scope = "ingest" | "query" | "tail" | "export" | "admin";

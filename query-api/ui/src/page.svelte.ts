@@ -6,6 +6,7 @@ import { getContext, setContext } from "svelte";
 import { Api } from "./api";
 import { Explorer } from "./explorer.svelte";
 import { Pipeline } from "./pipeline.svelte";
+import { Redrive } from "./redrive.svelte";
 import { Session } from "./session.svelte";
 import { readSingleKeys, readTheme, writeSingleKeys, writeTheme, type Theme } from "./storage";
 import { Tail } from "./tail.svelte";
@@ -35,6 +36,7 @@ export class Page {
   readonly explorer: Explorer;
   readonly tail: Tail;
   readonly pipeline: Pipeline;
+  readonly redrive: Redrive;
   #silence: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -43,6 +45,7 @@ export class Page {
     this.explorer = new Explorer(api);
     this.tail = new Tail(api);
     this.pipeline = new Pipeline(api, () => !this.session.keyWanted && this.session.may("query"));
+    this.redrive = new Redrive(api, this.pipeline);
     matchMedia(NARROW_QUERY).addEventListener("change", ({ matches }) => {
       this.narrow = matches;
       this.facets = !matches;

@@ -1,11 +1,11 @@
-// Keys: signing in and out, and what a key may not do. Real keys in a real key file.
+// Keys: signing in and out, what a key may not do, and redriving dead letters. Real keys, a real key file, real dead letters.
 
 import { readFile } from "node:fs/promises";
 import type { Locator, Page } from "@playwright/test";
 import { KEYS_URL, UI_URL } from "../playwright.config";
 import { checkAll } from "./axe";
-import { become, isFound, keyOf, sendAsShop, withScopes } from "./keys";
-import { expect, param, test } from "./page";
+import { become, isFound, keyOf, letters, makeLetter, mendMapping, oddMessage, sendAsShop, withScopes, type KeyId } from "./keys";
+import { expect, param, test, type Explorer } from "./page";
 import { FAILURES, mainCommit, run, until } from "./seed";
 
 test.use({ baseURL: KEYS_URL ?? "" });
@@ -284,6 +284,141 @@ test.describe("where no key is needed", () => {
     await expect(account(page)).toHaveCount(0);
     await expect(signIn(page)).toHaveCount(0);
     expect(await page.locator("header").textContent()).not.toMatch(/key|sign/i);
+  });
+});
+
+test.describe("dead letters", () => {
+  const pipeline = (page: Page): Locator => page.getByRole("region", { name: "Pipeline" });
+  const told = (page: Page): Locator => pipeline(page).getByRole("status", { name: "Redrive" });
+
+  async function open(explorer: Explorer, id: KeyId): Promise<void> {
+    await become(explorer.page, id);
+    await explorer.open({ view: "pipeline" });
+    await expect(pipeline(explorer.page).getByRole("heading", { name: "Dead letters" })).toBeVisible();
+  }
+
+  /** Where the letter of this event stands, as `PARTITION:OFFSET`. */
+  async function placeOf(name: string): Promise<string> {
+    const letter = (await letters("admin")).find((letter) => letter.value.includes(oddMessage(name)));
+    expect(letter).toBeDefined();
+    return `${letter?.partition}:${letter?.offset}`;
+  }
+
+  test("a key without `admin` sees the list and no way to redrive it", async ({ explorer }) => {
+    const { page } = explorer;
+    await makeLetter("read");
+    await open(explorer, "reader");
+    const place = await placeOf("read");
+    await pipeline(page).getByRole("button", { name: place, exact: true }).click();
+    await expect(pipeline(page)).toContainText(oddMessage("read"));
+    await expect(page.getByRole("button", { name: /Redrive/ })).toHaveCount(0);
+    await expect(pipeline(page)).not.toContainText("es-sink dead-letters redrive");
+  });
+
+  test("one letter is redriven once somebody has read what that does, and comes back while its cause still stands", async ({ explorer }) => {
+    const { page } = explorer;
+    await makeLetter("stay");
+    await open(explorer, "admin");
+    const place = await placeOf("stay");
+    const button = page.getByRole("button", { name: `Redrive ${place}`, exact: true });
+    await button.click();
+    const confirm = page.getByRole("dialog", { name: `Redrive the letter ${place}` });
+    await expect(confirm).toContainText("Its record goes back to the topic it came from, once, however often this is interrupted or repeated.");
+    await expect(confirm).toContainText("If the cause still stands, it becomes a dead letter again");
+    await confirm.getByRole("button", { name: "Cancel" }).click();
+    await expect(button).toBeFocused();
+    expect(await placeOf("stay")).toBe(place);
+
+    await button.click();
+    await confirm.getByRole("button", { name: "Redrive", exact: true }).click();
+    await expect(told(page)).toContainText("1 redriven: its record is in its topic again.");
+    await expect(told(page)).toBeFocused();
+    await expect(button).toHaveCount(0);
+    // As it was said: the mapping is as it was.
+    await until("it is a letter again", async () => (await letters("admin")).some((letter) => letter.value.includes(oddMessage("stay"))));
+    const again = await placeOf("stay");
+    expect(again).not.toBe(place);
+    await expect(page.getByRole("button", { name: `Redrive ${again}`, exact: true })).toBeVisible();
+  });
+
+  test("a letter that somebody else has redriven meanwhile is not redriven twice", async ({ explorer }) => {
+    const { page } = explorer;
+    await makeLetter("twice");
+    await open(explorer, "admin");
+    const place = await placeOf("twice");
+    await page.getByRole("button", { name: `Redrive ${place}`, exact: true }).click();
+    const reply = await page.request.post(`${KEYS_URL}/api/v1/dead-letters/redrive`, { data: { letters: [place] } });
+    expect(await reply.json()).toMatchObject({ redriven: 1 });
+    await page.getByRole("dialog").getByRole("button", { name: "Redrive", exact: true }).click();
+    await expect(told(page)).toContainText("Nothing was redriven");
+  });
+
+  test("a tenant's key sees and redrives its tenant's letters alone", async ({ explorer }) => {
+    const { page } = explorer;
+    await makeLetter("others");
+    await makeLetter("own", "shop");
+    await mendMapping("own");
+    await open(explorer, "shop");
+    const others = await placeOf("others");
+    const own = await placeOf("own");
+    await expect(page.getByRole("button", { name: `Redrive ${own}`, exact: true })).toBeVisible();
+    await expect(page.getByRole("button", { name: others, exact: true })).toHaveCount(0);
+    await page.getByRole("button", { name: "Redrive all" }).click();
+    const confirm = page.getByRole("dialog", { name: "Redrive all open letters" });
+    await expect(confirm).toContainText("of the tenant shop");
+    await confirm.getByRole("button", { name: "Redrive", exact: true }).click();
+    await expect(told(page)).toContainText("redriven");
+    await expect(page.getByRole("button", { name: own, exact: true })).toHaveCount(0);
+    await until("its event is found", () => isFound("shop", oddMessage("own")));
+    expect(await placeOf("others")).toBe(others);
+  });
+
+  test("a key that lost `admin` meanwhile redrives nothing and is told why", async ({ explorer }) => {
+    const { page } = explorer;
+    await makeLetter("lost");
+    await withScopes("reader", ["query", "admin"], () => open(explorer, "reader"));
+    const place = await placeOf("lost");
+    await page.getByRole("button", { name: `Redrive ${place}`, exact: true }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Redrive", exact: true }).click();
+    await expect(pipeline(page).getByRole("alert")).toContainText("the API key lacks the scope `admin`; the operator can add it in the key file");
+    await expect(page.getByRole("button", { name: /Redrive/ })).toHaveCount(0);
+    expect(await placeOf("lost")).toBe(place);
+  });
+
+  test("all letters are redriven once their cause is mended, leave the list, and are found by a search", async ({ explorer }) => {
+    const { page } = explorer;
+    for (const name of ["first", "second", "third"]) await makeLetter(name);
+    for (const name of ["first", "second", "third", "read", "stay", "twice", "others", "lost"]) await mendMapping(name);
+    await open(explorer, "admin");
+    await expect(pipeline(page)).toContainText(await placeOf("third"));
+    await page.getByRole("button", { name: "Redrive all" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Redrive", exact: true }).click();
+    await expect(told(page)).toContainText(/\d+ redriven: their records are in their topics again\./);
+    for (const name of ["first", "second", "third"]) await until(`the odd ${name} is found`, () => isFound("admin", oddMessage(name)));
+    const left = await letters("admin");
+    expect(left.filter((letter) => letter.value.includes(run()))).toEqual([]);
+    await explorer.openStory({ q: `"${oddMessage("second")}"` });
+    await expect(explorer.rows).toHaveCount(1);
+  });
+
+  checkAll({
+    "dead letters to redrive": async (explorer) => {
+      if (!(await letters("admin")).some((letter) => letter.value.includes(oddMessage("axe")))) await makeLetter("axe");
+      await open(explorer, "admin");
+      await pipeline(explorer.page).getByText("From a shell").click();
+      await pipeline(explorer.page).getByRole("button", { name: await placeOf("axe"), exact: true }).click();
+    },
+    "a redrive to confirm": async (explorer) => {
+      await open(explorer, "admin");
+      await explorer.page.getByRole("button", { name: "Redrive all" }).click();
+      await expect(explorer.page.getByRole("dialog", { name: "Redrive all open letters" })).toBeVisible();
+    },
+    "a redrive that has ended": async (explorer) => {
+      await open(explorer, "admin");
+      await explorer.page.getByRole("button", { name: "Redrive all" }).click();
+      await explorer.page.getByRole("dialog").getByRole("button", { name: "Redrive", exact: true }).click();
+      await expect(told(explorer.page)).toContainText("redriven");
+    },
   });
 });
 

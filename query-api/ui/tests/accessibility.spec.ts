@@ -75,7 +75,7 @@ const VIEWS: Views = {
         json: {
           sinks: [{ address: "127.0.0.1:9102", reachable: true, lag: 4_200, freshness_seconds: 400, holds: [{ cause: "index_blocked", items: 512, since_seconds: 390, reason: "read-only" }], partitions: 6, ready: false, reasons: ["holds"] }],
           topic: { name: "logs", partitions: 6, end_offsets: 99_000 },
-          dead_letters: { count: 1, newest: [{ partition: 0, offset: 7, time: "2023-09-15T10:00:00Z", topic: "logs", reason_class: "document_parsing_exception", reason: "object mapping for `user`", value: "{}" }] },
+          dead_letters: { count: 1, count_is_exact: true, newest: [{ partition: 0, offset: 7, time: "2023-09-15T10:00:00Z", topic: "logs", reason_class: "document_parsing_exception", reason: "object mapping for `user`", value: "{}" }] },
         },
       }),
     );

@@ -1,15 +1,16 @@
-// The keys of the query API that needs some, and its key file.
+// The keys of the query API that needs some, its key file, and dead letters for those who may redrive them.
 
 import { readFile, writeFile } from "node:fs/promises";
 import type { Page } from "@playwright/test";
 import { KEYS_URL } from "../playwright.config";
 import { expect } from "./page";
-import { send, until } from "./seed";
+import { mainCommit, run, send, until } from "./seed";
 
 /** The keys by their ids, `{"admin": "admin.SECRET"}`. */
 const KEYS = JSON.parse(process.env["LOGFLOW_KEYS"] ?? "{}") as Record<string, string>;
 const KEY_FILE = process.env["LOGFLOW_KEYS_FILE"] ?? "";
 const TENANT_INGEST_URL = process.env["LOGFLOW_KEYS_INGEST_URL"] ?? "";
+const ELASTICSEARCH_URL = process.env["LOGFLOW_ELASTICSEARCH_URL"] ?? "";
 
 /** What the tests have keys for. `shop` belongs to the tenant of that name. */
 export type KeyId = "admin" | "reader" | "sender" | "expired" | "shop";
@@ -51,8 +52,43 @@ export async function withScopes(id: KeyId, scopes: string[], work: () => Promis
   }
 }
 
+export interface Letter {
+  partition: number;
+  offset: number;
+  value: string;
+}
+
+/** The open letters that this key sees. */
+export async function letters(id: KeyId): Promise<Letter[]> {
+  const { dead_letters } = await ask<{ dead_letters: { newest: Letter[] } | null }>(id, "/pipeline");
+  return dead_letters?.newest ?? [];
+}
+
+/** A field whose first value mixes an object with numbers: Elasticsearch takes that in no event, unless it is told not to look. */
+const oddField = (name: string): string => `odd_${name}_${run()}`;
+
+export const oddMessage = (name: string): string => `an odd ${name} of ${run()}`;
+
+/** Sends an event that becomes a dead letter, as nobody's or as the tenant's, and waits until it is one. */
+export async function makeLetter(name: string, as: "nobody" | "shop" = "nobody"): Promise<void> {
+  const event = { level: "info", message: oddMessage(name), [oddField(name)]: [1, "two", { three: 3 }] };
+  await (as === "nobody" ? send([event]) : sendAsShop([event]));
+  await until(`the odd ${name} is a dead letter`, async () => (await letters("admin")).some((letter) => letter.value.includes(oddMessage(name))));
+}
+
 export async function sendAsShop(events: object[]): Promise<void> {
   await send(events, { url: TENANT_INGEST_URL, headers: { authorization: `Bearer ${keyOf("shop")}` } });
+}
+
+/** What an operator does about such letters: the field is kept, and not looked into. */
+export async function mendMapping(name: string): Promise<void> {
+  const properties = { [oddField(name)]: { type: "object", enabled: false } };
+  let index: string | undefined;
+  await until("an index is known", async () => (index = (await search("admin", `commit:${mainCommit()}`))[0]?.index) !== undefined);
+  // Those of all tenants and days.
+  const indices = index?.replace(/-[^-]+-[\d.]+$/, "-*") ?? "";
+  const reply = await fetch(`${ELASTICSEARCH_URL}/${indices}/_mapping`, { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify({ properties }) });
+  expect(reply.status).toBe(200);
 }
 
 /** The first hits; none while nothing can be said, as long as the shard of a new index starts. */

@@ -10,7 +10,7 @@ const REPLY = {
     { address: "sink-1:9102", reachable: true, lag: 0, freshness_seconds: 1.1, holds: [], partitions: 3, ready: true, reasons: [] },
   ],
   topic: { name: "logs", partitions: 6, end_offsets: 1_284_120 },
-  dead_letters: { count: 17, newest: [{ partition: 0, offset: 16, time: new Date(Date.now() - 90_000).toISOString(), topic: "logs", reason_class: "document_parsing_exception", reason: "[1:52] object mapping for [user] tried to parse field [user] as object, but found a concrete value", value: '{"message":"login","user":"bob"}' }] },
+  dead_letters: { count: 17, count_is_exact: true, newest: [{ partition: 0, offset: 16, time: new Date(Date.now() - 90_000).toISOString(), topic: "logs", reason_class: "document_parsing_exception", reason: "[1:52] object mapping for [user] tried to parse field [user] as object, but found a concrete value", value: '{"message":"login","user":"bob"}' }] },
 };
 
 const VIEWS: Record<string, (explorer: Explorer) => Promise<void>> = {

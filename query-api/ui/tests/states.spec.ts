@@ -170,7 +170,7 @@ test("holds and dead letters come with reasons and with the command that redrive
           { address: "127.0.0.1:9103", reachable: false, lag: null, freshness_seconds: null, holds: [], partitions: null, ready: false, reasons: ["connection refused"] },
         ],
         topic: { name: "logs", partitions: 6, end_offsets: 99_000 },
-        dead_letters: { count: 2, newest: [{ partition: 0, offset: 7, time: "2023-09-15T10:00:00Z", topic: "logs/1@5", reason_class: "document_parsing_exception", reason: "object mapping for `user`", value: "<b>raw</b>" }] },
+        dead_letters: { count: 2, count_is_exact: true, newest: [{ partition: 0, offset: 7, time: "2023-09-15T10:00:00Z", topic: "logs/1@5", reason_class: "document_parsing_exception", reason: "object mapping for `user`", value: "<b>raw</b>" }] },
       },
     }),
   );
@@ -180,10 +180,48 @@ test("holds and dead letters come with reasons and with the command that redrive
   await expect(pipeline).toContainText("index is read-only");
   await expect(pipeline.getByRole("row", { name: /index_blocked/ })).toContainText("6 min 30 s");
   await expect(pipeline).toContainText("connection refused");
+  await pipeline.getByText("From a shell").click();
   await pipeline.getByRole("button", { name: "Copy the command es-sink dead-letters redrive --reason document_parsing_exception" }).click();
   await expect(page.locator(".said")).toHaveText("Command copied");
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe("es-sink dead-letters redrive --reason document_parsing_exception");
   await pipeline.getByRole("button", { name: "0:7", exact: true }).click();
   await expect(pipeline).toContainText("<b>raw</b>");
   await expect(page.getByRole("link", { name: "indexing held" })).toBeVisible();
+});
+
+test("a redrive says how long it runs, what it did, and what it could not do", async ({ explorer }) => {
+  const { page } = explorer;
+  const letter = (offset: number) => ({ partition: 0, offset, time: "2023-09-15T10:00:00Z", topic: "gone", reason_class: "document_parsing_exception", reason: "object mapping for `user`", value: "{}" });
+  await page.route("**/api/v1/pipeline", (route) => route.fulfill({ json: { sinks: [], topic: null, dead_letters: { count: 998, count_is_exact: false, newest: [letter(7), letter(8)] } } }));
+  let release: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const asked: unknown[] = [];
+  await page.route("**/api/v1/dead-letters/redrive", async (route) => {
+    asked.push(route.request().postDataJSON());
+    await held;
+    if (asked.length === 1) await route.fulfill(problem(503, "overloaded", "another redrive runs; try again when it has ended"));
+    else await route.fulfill({ json: { redriven: 986, refused: 12, refusals: ["0:7: there is no topic `gone`", "0:8: <b>too large</b>"], ended_early: "the service is shutting down" } });
+  });
+  await explorer.open({ view: "pipeline" });
+  const pipeline = page.getByRole("region", { name: "Pipeline" });
+  await expect(pipeline).toContainText("998+");
+  await pipeline.getByRole("button", { name: "Redrive all" }).click();
+  const confirm = page.getByRole("dialog", { name: "Redrive all open letters" });
+  await expect(confirm).toContainText("998 of the newest letters are open, and older ones may be.");
+  await confirm.getByRole("button", { name: "Redrive", exact: true }).click();
+  const told = pipeline.getByRole("status", { name: "Redrive" });
+  await expect(told).toContainText("Redriving all open letters");
+  await expect(told).toContainText("1 s");
+  await expect(told).toBeFocused();
+  await expect(pipeline.getByRole("button", { name: "Redrive 0:7" })).toBeDisabled();
+  release();
+  const alert = pipeline.getByRole("alert");
+  await expect(alert).toContainText("another redrive runs");
+  await alert.getByRole("button", { name: "Try again" }).click();
+  await expect(told).toContainText("986 redriven: their records are in their topics again. 12 refused: they stay as they are.");
+  await expect(told.getByRole("listitem")).toHaveText(["0:7: there is no topic `gone`", "0:8: <b>too large</b>", "and 10 more"]);
+  await expect(told).toContainText("It ended early: the service is shutting down.");
+  await told.getByRole("button", { name: "Dismiss" }).click();
+  await expect(told).toHaveText("");
+  expect(asked).toEqual([{ all: true }, { all: true }]);
 });

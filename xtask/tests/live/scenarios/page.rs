@@ -49,6 +49,10 @@ fn an_engineer_finds_the_cause_of_an_outage_in_the_page(stage: &mut Stage<'_>) -
             ("LOGFLOW_KEYS_INGEST_URL", tenants.url()),
             ("LOGFLOW_KEYS_FILE", file),
             ("LOGFLOW_KEYS", keys),
+            (
+                "LOGFLOW_ELASTICSEARCH_URL",
+                stage.wiring.elasticsearch.clone(),
+            ),
         ],
     )
 }
