@@ -192,6 +192,8 @@ export class Explorer {
   async #searchFirst(signal: AbortSignal): Promise<boolean> {
     try {
       const reply = await this.api.search(this.query, this.view.sort, FIRST_PAGE, null, signal);
+      // A newer search may have begun just after the answer came.
+      if (signal.aborted) return false;
       this.results = {
         ...NOTHING,
         hits: reply.hits,

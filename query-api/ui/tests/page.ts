@@ -62,6 +62,8 @@ export function explorerOf(page: Page): Explorer {
     async settled() {
       await expect(page.locator(".results[aria-busy=false]")).toBeVisible();
       await expect(page.locator(".results .count strong, .results .problem, .query .fault").first()).toBeVisible();
+      // Chromium drops keys that are pressed before the page's first frames are drawn.
+      await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
     },
     async search(q) {
       await explorer.query.fill(q);
