@@ -25,9 +25,19 @@ export class Problem extends Error {
   }
 }
 
+/** Is turned to when a request was refused for who sent it, not for what it asks. */
+export interface Gate {
+  /** Resolves when a key counts: at once, or once somebody has signed in. */
+  signedIn(signal: AbortSignal): Promise<void>;
+  /** The key counts, and may not do this. */
+  lacking(): void;
+}
+
+/** How often a request is sent, whatever the gate says. */
+const TRIES_MAX = 3;
+
 export class Api {
-  /** `refused` is told of every refusal that is about who asks, not about what is asked: the statuses 401 and 403. */
-  constructor(readonly refused: () => void) {}
+  constructor(readonly gate: Gate) {}
 
   /** Who the page is to the API. */
   async session(signal: AbortSignal): Promise<SessionReply> {
@@ -99,12 +109,17 @@ export class Api {
     return read(await this.#ask(path, signal, init), signal);
   }
 
+  /** A request that comes from nobody any more is sent again after the sign-in; who asked knows nothing of it. */
   async #ask(path: string, signal: AbortSignal, init: RequestInit): Promise<Response> {
-    try {
-      return await ask(path, signal, init);
-    } catch (error) {
-      if (error instanceof Problem && (error.status === 401 || error.status === 403)) this.refused();
-      throw error;
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await ask(path, signal, init);
+      } catch (error) {
+        const status = error instanceof Problem ? error.status : 0;
+        if (status === 403) this.gate.lacking();
+        if (status !== 401 || tries === TRIES_MAX) throw error;
+        await this.gate.signedIn(signal);
+      }
     }
   }
 }

@@ -116,18 +116,6 @@ export class Explorer {
     this.#show(this.view, this.zooms);
   }
 
-  /** Asks again for what was refused. What is there stays, and so does who reads it. */
-  resume(): void {
-    const { answered, problem, moreProblem } = this.results;
-    if (!answered || problem) {
-      this.#ranKey = null;
-      return this.#show(this.view, this.zooms);
-    }
-    if (moreProblem) void this.loadMore();
-    if (this.histogramProblem) void this.#loadHistogram(this.#search.signal);
-    for (const [field, { problem, prefix, more }] of Object.entries(this.facets)) if (problem) void this.loadFacet(field, prefix, more);
-  }
-
   #show(view: View, zooms: Range[]): void {
     this.view = view;
     this.zooms = zooms;

@@ -29,8 +29,6 @@ export class Page {
   narrow = $state(matchMedia(NARROW_QUERY).matches);
   /** What a screen reader is told, and what is shown for a moment. */
   said = $state("");
-  /** How often somebody signed in while the page was open: what was refused meanwhile is asked for again. */
-  returns = $state(0);
 
   readonly session: Session;
   readonly explorer: Explorer;
@@ -40,8 +38,8 @@ export class Page {
   #silence: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
-    const api = new Api(() => void this.session.ask());
-    this.session = new Session(api, () => this.#return());
+    const api = new Api({ signedIn: (signal) => this.session.signedIn(signal), lacking: () => void this.session.ask() });
+    this.session = new Session(api);
     this.explorer = new Explorer(api);
     this.tail = new Tail(api);
     this.pipeline = new Pipeline(api, () => !this.session.keyWanted && this.session.may("query"));
@@ -72,13 +70,6 @@ export class Page {
   setSingleKeys(on: boolean): void {
     this.singleKeys = on;
     writeSingleKeys(on);
-  }
-
-  #return(): void {
-    this.returns += 1;
-    this.explorer.resume();
-    this.tail.resume();
-    void this.pipeline.ask(new AbortController().signal);
   }
 
   say(text: string): void {

@@ -16,12 +16,11 @@ export class Session {
   problem = $state.raw<Problem | null>(null);
 
   #asking: Promise<void> | null = null;
+  #waiting = new Set<() => void>();
+  /** How often a key was found to count. */
+  #found = 0;
 
-  /** `returned` is called when a key counts again after one was wanted. */
-  constructor(
-    readonly api: Api,
-    readonly returned: () => void,
-  ) {}
+  constructor(readonly api: Api) {}
 
   /** Until the API has said what the key may do, it is not the page that forbids. */
   may(scope: Scope): boolean {
@@ -36,18 +35,33 @@ export class Session {
     addEventListener("pageshow", (event) => void (event.persisted && this.ask()));
   }
 
+  /** Resolves when a key counts: at once, or once somebody has signed in. */
+  async signedIn(signal: AbortSignal): Promise<void> {
+    await this.ask();
+    signal.throwIfAborted();
+    if (!this.keyWanted) return;
+    await new Promise<void>((resolve, reject) => {
+      this.#waiting.add(resolve);
+      signal.addEventListener("abort", () => {
+        this.#waiting.delete(resolve);
+        reject(signal.reason as DOMException);
+      });
+    });
+  }
+
   ask(): Promise<void> {
     this.#asking ??= this.#ask().finally(() => (this.#asking = null));
     return this.#asking;
   }
 
   async #ask(): Promise<void> {
+    const found = this.#found;
     try {
       this.#is(await this.api.session(new AbortController().signal));
     } catch (error) {
       const problem = asProblem(error);
-      // Whatever else fails is told where it is needed.
-      if (problem?.status !== 401) return;
+      // Whatever else fails is told where it is needed; and what was asked before a sign-in says nothing of what is since.
+      if (problem?.status !== 401 || found !== this.#found) return;
       this.problem = problem;
       this.keyWanted = true;
     }
@@ -73,12 +87,13 @@ export class Session {
   }
 
   #is(who: SessionReply): void {
-    // What is on the page was shown to another key.
+    // What is on the page was shown to another key, and what waits was asked by it.
     if (this.who !== null && isAnother(this.who, who)) return location.reload();
-    const wanted = this.keyWanted;
+    this.#found += 1;
     this.who = who;
     this.problem = null;
     this.keyWanted = false;
-    if (wanted) this.returned();
+    for (const go of this.#waiting) go();
+    this.#waiting.clear();
   }
 }

@@ -1,6 +1,6 @@
 // Reads server-sent events from the pieces in which they arrive.
 //
-// In the flow: `api` → **`sse`** → `tail.svelte`. `EventSource` cannot send an Authorization header, so the page reads the stream itself.
+// In the flow: `api` → **`sse`** → `tail.svelte`. `EventSource` does not say why it was refused, so the page reads the stream itself.
 
 export interface ServerEvent {
   type: string;

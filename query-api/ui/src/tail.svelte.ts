@@ -39,7 +39,6 @@ export class Tail {
   #connection: AbortController | null = null;
   #buffer: TailRow[] = [];
   #number = 0;
-  #q = "";
   #lastId = "";
   #drawing: ReturnType<typeof setInterval> | null = null;
 
@@ -48,23 +47,13 @@ export class Tail {
   start(q: string): void {
     this.stop();
     this.clear();
-    this.#q = q;
     this.#lastId = "";
     this.paused = false;
-    this.#begin();
-  }
-
-  /** After a session that had ended: goes on behind the last event that was read. */
-  resume(): void {
-    if (this.problem?.status === 401) this.#begin();
-  }
-
-  #begin(): void {
     this.problem = null;
     const connection = new AbortController();
     this.#connection = connection;
     this.#drawing = setInterval(() => this.#draw(), DRAW_MS);
-    void this.#follow(this.#q, connection.signal);
+    void this.#follow(q, connection.signal);
   }
 
   stop(): void {
