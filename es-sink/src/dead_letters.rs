@@ -21,6 +21,8 @@ pub mod redriven_record;
 pub mod redrive;
 mod redrive_topic;
 
+pub use topic_reader::record_parts;
+
 use std::io::{BufWriter, Write as _};
 use std::ops::ControlFlow;
 use std::process::ExitCode;

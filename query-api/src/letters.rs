@@ -1,18 +1,18 @@
 //! Looks at the ends of the topics: how far the sinks' topic reaches, and the newest dead letters.
 //!
 //! In the flow: Kafka → **`letters`** → `pipeline`. Reads without a group, the last [`LOOKED_AT_MAX`] records of the
-//! dead-letter topic at most, and within [`TIME_MAX`]. The format is in docs/formats.md.
+//! dead-letter topic at most, and within [`TIME_MAX`]. What a record of it is, `es_sink` tells, as for `es-sink dead-letters`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use log_event::dead_letter::{REASON_PREFIX, REDRIVEN};
-use log_event::record::TENANT;
+use es_sink::dead_letters::letter::{Entry, Letter, Place};
+use es_sink::dead_letters::record_parts;
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::kafka::{KafkaSettings, Quiet, consumer};
@@ -91,8 +91,8 @@ fn read_letters(
         }
     }
     consumer.assign(&list)?;
-    let mut letters: BTreeMap<(i32, i64), DeadLetter> = BTreeMap::new();
-    let mut redriven: BTreeSet<(i32, i64)> = BTreeSet::new();
+    let mut letters: BTreeMap<Place, DeadLetter> = BTreeMap::new();
+    let mut redriven: BTreeSet<Place> = BTreeSet::new();
     let began = Instant::now();
     while !open.is_empty() {
         if began.elapsed() > TIME_MAX {
@@ -101,21 +101,25 @@ fn read_letters(
         }
         match consumer.poll(POLL) {
             Some(Ok(record)) => {
-                let at = (record.partition(), record.offset());
-                match (letter(&record), mark(&record)) {
-                    (Some(letter), _) => {
-                        let owner = header(&record, TENANT);
+                let (partition, offset) = (record.partition(), record.offset());
+                let place = Place { partition, offset };
+                match Entry::read(place, record_parts(&record)) {
+                    Entry::Letter(letter) => {
+                        let owner = letter.tenant.as_deref();
                         if tenant.is_none_or(|tenant| owner == Some(tenant.as_str())) {
-                            letters.insert(at, letter);
+                            letters.insert(place, told(*letter));
                         }
                     }
-                    (None, Some(marked)) => {
+                    Entry::Mark(marked) => {
                         redriven.insert(marked);
                     }
-                    (None, None) => {}
+                    Entry::Foreign => {}
                 }
-                if extents.get(&at.0).is_none_or(|(_, end)| at.1 + 1 >= *end) {
-                    open.remove(&at.0);
+                if extents
+                    .get(&partition)
+                    .is_none_or(|(_, end)| offset + 1 >= *end)
+                {
+                    open.remove(&partition);
                 }
             }
             // The last records may be marks of transactions, which only Kafka sees.
@@ -126,7 +130,7 @@ fn read_letters(
             None => {}
         }
     }
-    letters.retain(|at, _| !redriven.contains(at));
+    letters.retain(|place, _| !redriven.contains(place));
     let count = letters.len();
     let mut newest: Vec<DeadLetter> = letters.into_values().collect();
     newest.sort_by(|a, b| b.time.cmp(&a.time));
@@ -138,37 +142,18 @@ fn read_letters(
     }))
 }
 
-fn header<'r>(record: &'r BorrowedMessage<'_>, name: &str) -> Option<&'r str> {
-    let headers = record.headers()?;
-    let value = headers
-        .iter()
-        .filter(|header| header.key == name)
-        .last()?
-        .value;
-    std::str::from_utf8(value?).ok()
-}
-
-fn mark(record: &BorrowedMessage<'_>) -> Option<(i32, i64)> {
-    let (partition, offset) = header(record, REDRIVEN)?.split_once(':')?;
-    Some((partition.parse().ok()?, offset.parse().ok()?))
-}
-
-fn letter(record: &BorrowedMessage<'_>) -> Option<DeadLetter> {
-    let reason = |name: &str| header(record, &format!("{REASON_PREFIX}{name}")).map(str::to_owned);
-    let value = record
-        .payload()
-        .and_then(|value| std::str::from_utf8(value).ok());
-    let received = record
-        .timestamp()
-        .to_millis()
-        .and_then(Timestamp::from_millis);
-    Some(DeadLetter {
-        partition: record.partition(),
-        offset: record.offset(),
+fn told(letter: Letter) -> DeadLetter {
+    let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    let record = letter.record;
+    let value = record.value.and_then(|value| String::from_utf8(value).ok());
+    let received = record.timestamp_ms.and_then(Timestamp::from_millis);
+    DeadLetter {
+        partition: letter.place.partition,
+        offset: letter.place.offset,
         time: received.map(Timestamp::to_rfc3339),
-        topic: Some(reason("topic")?),
-        reason_class: reason("exception.class.name"),
-        reason: reason("exception.message"),
+        topic: Some(letter.source.topic),
+        reason_class: text(letter.reason),
+        reason: text(letter.message),
         value: value.map(|text| text.chars().take(VALUE_CHARS_MAX).collect()),
-    })
+    }
 }

@@ -237,7 +237,7 @@ impl<'a> TopicReader<'a> {
                         partition,
                         offset: record.offset(),
                     };
-                    if take(place, Entry::read(place, parts(&record)))?.is_break() {
+                    if take(place, Entry::read(place, record_parts(&record)))?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                     if record.offset() + 1 >= extent.end {
@@ -316,7 +316,9 @@ fn extent(consumer: &BaseConsumer<Quiet>, topic: &str, partition: i32) -> anyhow
     Ok(Extent { first, end })
 }
 
-fn parts(record: &BorrowedMessage<'_>) -> RecordParts {
+/// A record as it was read, for [`Entry::read`].
+#[must_use]
+pub fn record_parts(record: &BorrowedMessage<'_>) -> RecordParts {
     let headers = record.headers().map(|headers| headers.iter());
     let headers = headers.into_iter().flatten();
     RecordParts {
