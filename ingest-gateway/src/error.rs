@@ -228,6 +228,15 @@ impl Problem {
         }
     }
 
+    /// More events than one request may hold.
+    #[must_use]
+    pub fn too_many_events(events_max: usize) -> Self {
+        Self::permanent(
+            Code::TooManyEvents,
+            format!("a request may hold {events_max} events; send several smaller ones"),
+        )
+    }
+
     /// The budget of bytes in flight is spent: GW-2.
     #[must_use]
     pub fn overloaded() -> Self {

@@ -2,8 +2,11 @@
 //!
 //! In the flow: the decoders of `otlp`, `loki`, `hec`, `elasticsearch`, `text` → **`event_text`** → `decode`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use log_event::timestamp::Timestamp;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::{Found, Items};
 use crate::admission::{Reservation, Spent};
@@ -144,13 +147,7 @@ impl<'a, 'r> Gathered<'a, 'r> {
 
     pub(super) fn add(&mut self, item: Result<Found<'a>, super::Fault>) -> Result<(), Problem> {
         if self.items.len() == self.limits.events_max {
-            return Err(Problem::permanent(
-                Code::TooManyEvents,
-                format!(
-                    "a request may hold {} events; send several smaller ones",
-                    self.limits.events_max
-                ),
-            ));
+            return Err(Problem::too_many_events(self.limits.events_max));
         }
         let bytes = item.as_ref().map_or(0, |found| found.json.len());
         self.bytes += bytes;
@@ -172,6 +169,18 @@ impl<'a, 'r> Gathered<'a, 'r> {
     pub(super) fn finish(self) -> Items<'a> {
         self.items
     }
+}
+
+/// The lines of a text that are not blank, without their ends.
+pub(super) fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .filter(|line| !line.iter().all(u8::is_ascii_whitespace))
+}
+
+/// Stands in for an `Idempotency-Key`: see [`super::Events::body_key`].
+pub(super) fn body_key(body: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(body))
 }
 
 /// The level that a number of OpenTelemetry's stands for (logs data model, `SeverityNumber`).

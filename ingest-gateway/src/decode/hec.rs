@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::event_text::{Gathered, Known, Limits, first_text};
+use super::event_text::{Gathered, Known, Limits, first_text, lines};
 use super::object_fields::Object;
 use super::{Events, Fault, Form, Found};
 use crate::error::{Code, Problem};
@@ -75,11 +75,7 @@ pub fn split_raw<'a>(
 ) -> Result<Events<'a>, Problem> {
     let mut gathered = Gathered::new(limits);
     let mut number = 0;
-    for line in body.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
+    for line in lines(body) {
         number += 1;
         let mut known = described(about, None);
         known.message = Some(String::from_utf8_lossy(line).into_owned());

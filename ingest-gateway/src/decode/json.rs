@@ -160,10 +160,7 @@ impl Brackets {
 
 fn add<'a>(events: &mut Vec<&'a [u8]>, event: &'a [u8], max: usize) -> Result<(), Problem> {
     if events.len() == max {
-        return Err(Problem::permanent(
-            Code::TooManyEvents,
-            format!("a request may hold {max} events; send several smaller ones"),
-        ));
+        return Err(Problem::too_many_events(max));
     }
     events.push(event);
     Ok(())

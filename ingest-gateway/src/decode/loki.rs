@@ -2,15 +2,12 @@
 //!
 //! In the flow: `body` → **`decode::loki`** → `decode`. What becomes of each field: docs/intake.md.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use log_event::timestamp::Timestamp;
 use prost::Message;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
-use super::event_text::{Gathered, Known, Limits, first_text};
+use super::event_text::{Gathered, Known, Limits, body_key, first_text};
 use super::labels;
 use super::{Events, Fault, Form, Found};
 use crate::error::{Code, Problem};
@@ -150,7 +147,7 @@ pub fn split(
     Ok(Events {
         found: gathered.finish(),
         form: Form::Message,
-        body_key: Some(URL_SAFE_NO_PAD.encode(Sha256::digest(body))),
+        body_key: Some(body_key(body)),
     })
 }
 

@@ -3,16 +3,15 @@
 //! In the flow: `body` → **`decode::otlp`** → `decode`. What becomes of each field: docs/intake.md.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use log_event::timestamp::Timestamp;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
 use serde_json::{Map, Number, Value};
-use sha2::{Digest as _, Sha256};
 
-use super::event_text::{Gathered, Known, Limits, first_text, level_of_severity};
+use super::event_text::{Gathered, Known, Limits, body_key, first_text, level_of_severity};
 use super::json::trim;
 use super::{Events, Fault, Form, Found};
 use crate::error::{Code, Problem};
@@ -75,7 +74,7 @@ pub fn split(
     Ok(Events {
         found: gathered.finish(),
         form: Form::Message,
-        body_key: Some(URL_SAFE_NO_PAD.encode(Sha256::digest(body))),
+        body_key: Some(body_key(body)),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In the flow: `body` → **`decode::text`** → `decode`.
 
-use super::event_text::{Gathered, Known, Limits};
+use super::event_text::{Gathered, Known, Limits, lines};
 use super::{Events, Fault, Form};
 use crate::error::Problem;
 
@@ -12,11 +12,7 @@ use crate::error::Problem;
 /// A [`Problem`] if there are too many.
 pub fn split<'a>(body: &'a [u8], limits: Limits<'_>) -> Result<Events<'a>, Problem> {
     let mut gathered = Gathered::new(limits);
-    for line in body.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
+    for line in lines(body) {
         gathered.add(match std::str::from_utf8(line) {
             Ok(line) => Ok(Known {
                 message: Some(line.to_owned()),
