@@ -20,8 +20,10 @@ mod access;
 mod details;
 mod elasticsearch;
 mod pipeline;
+mod refusals;
 
 use access::Security;
+use refusals::{BadBody, BadParameters, NoAnswer};
 
 /// The document as JSON.
 ///
@@ -314,9 +316,8 @@ enum SortName {
     responses(
         (status = 200, description = "The events as they were stored.", body = Vec<Object>, content_type = "application/json",
             headers(("logflow-partial" = String, description = "Sent only if events may be missing: `true; reasons=\"…\"` with `timed_out`, `shards_failed` or both."))),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        BadParameters,
+        NoAnswer,
     )
 )]
 fn logs() {}
@@ -329,11 +330,9 @@ fn logs() {}
     responses(
         (status = 200, description = "The page.", body = Page, content_type = "application/json"),
         (status = 400, description = "The body is no JSON object, or a member is unknown, given twice or cannot be used.", body = Body, content_type = "application/problem+json"),
-        (status = 408, description = "The body did not arrive in time.", body = Body, content_type = "application/problem+json"),
         (status = 410, description = "The cursor is expired: start again without it.", body = Body, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large.", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        BadBody,
+        NoAnswer,
     )
 )]
 fn search() {}
@@ -345,9 +344,8 @@ fn search() {}
     params(SelectionParameters, HistogramParameters),
     responses(
         (status = 200, description = "The answer.", body = Histogram, content_type = "application/json"),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        BadParameters,
+        NoAnswer,
     )
 )]
 fn histogram() {}
@@ -359,9 +357,8 @@ fn histogram() {}
     params(SelectionParameters),
     responses(
         (status = 200, description = "The answer.", body = Fields, content_type = "application/json"),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        BadParameters,
+        NoAnswer,
     )
 )]
 fn fields() {}
@@ -373,9 +370,8 @@ fn fields() {}
     params(FacetsParameters, SelectionParameters),
     responses(
         (status = 200, description = "The answer.", body = Facets, content_type = "application/json"),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        BadParameters,
+        NoAnswer,
     )
 )]
 fn facets() {}
@@ -387,10 +383,9 @@ fn facets() {}
     params(("id" = String, Path, description = "The event's `id`, as a hit tells it.", min_length = 1, max_length = 512)),
     responses(
         (status = 200, description = "The answer.", body = EventReply, content_type = "application/json"),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        BadParameters,
         (status = 404, description = "There is no such event.", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        NoAnswer,
     )
 )]
 fn event() {}
@@ -402,10 +397,9 @@ fn event() {}
     params(ContextParameters),
     responses(
         (status = 200, description = "The answer.", body = Context, content_type = "application/json"),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        BadParameters,
         (status = 404, description = "There is no such event.", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        NoAnswer,
     )
 )]
 fn context() {}
@@ -417,9 +411,8 @@ fn context() {}
     params(("traceId" = String, Path, description = "The trace.", max_length = 1024), TraceParameters),
     responses(
         (status = 200, description = "The answer.", body = Trace, content_type = "application/json"),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
-        (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
+        BadParameters,
+        NoAnswer,
     )
 )]
 fn trace() {}
@@ -435,7 +428,7 @@ fn trace() {}
             (String = "application/x-ndjson"),
             (String = "text/csv"),
         )),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        BadParameters,
         (status = 502, description = "Elasticsearch refused the search.", body = Body, content_type = "application/problem+json"),
         (status = 503, description = "Too many exports, or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
     )
@@ -452,7 +445,7 @@ fn export() {}
     params(TailParameters),
     responses(
         (status = 200, description = "Events, until the client leaves.", body = String, content_type = "text/event-stream"),
-        (status = 400, description = "A parameter is unknown, given twice or cannot be used, or `q` is no query (`column` says where).", body = Body, content_type = "application/problem+json"),
+        BadParameters,
         (status = 501, description = "This service was started without `--kafka-brokers`.", body = Body, content_type = "application/problem+json"),
         (status = 502, description = "Elasticsearch refused to tell how fields are kept.", body = Body, content_type = "application/problem+json"),
         (status = 503, description = "Too many tails, or Kafka or Elasticsearch is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),

@@ -2,13 +2,14 @@
 //!
 //! In the flow: part of `openapi`.
 
+use utoipa::Modify;
+use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
-use utoipa::{Modify, ToSchema as _};
 
+use super::refusals::{BadBody, refused};
 use crate::error::Body;
 use crate::passthrough::endpoint;
 use crate::routes::Route;
@@ -32,6 +33,7 @@ pub(super) fn session() {}
     responses(
         (status = 200, description = "The key counts; the cookie is valid for 12 hours.", body = Session, content_type = "application/json"),
         (status = 400, description = "The body is not what it must be.", body = Body, content_type = "application/problem+json"),
+        BadBody,
     )
 )]
 pub(super) fn sign_in() {}
@@ -96,14 +98,6 @@ fn guard(operation: &mut Operation, needs: &str, is_passed_on: bool) {
     if is_passed_on || operation.responses.responses.contains_key("204") {
         return;
     }
-    let refused = |description: String| {
-        let schema = RefOr::Ref(Ref::from_schema_name(Body::name()));
-        let content = ContentBuilder::new().schema(Some(schema)).build();
-        let response = ResponseBuilder::new()
-            .description(description)
-            .content("application/problem+json", content);
-        RefOr::T(response.build())
-    };
     let responses = &mut operation.responses.responses;
     let unknown = "There are keys, and the request carries none that counts.".to_owned();
     responses.insert("401".to_owned(), refused(unknown));

@@ -2,6 +2,7 @@
 //!
 //! In the flow: part of `openapi`.
 
+use super::refusals::BadBody;
 use crate::error::Body;
 use crate::pipeline::Pipeline;
 use crate::redrive::{RedriveRequest, Redriven};
@@ -24,6 +25,7 @@ pub(super) fn pipeline() {}
     responses(
         (status = 200, description = "What became of it.", body = Redriven, content_type = "application/json"),
         (status = 400, description = "The body does not say which letters.", body = Body, content_type = "application/problem+json"),
+        BadBody,
         (status = 501, description = "This service was started without `--kafka-brokers`.", body = Body, content_type = "application/problem+json"),
         (status = 503, description = "Another redrive runs, or Kafka is not there; `retry-after` says when to try again.", body = Body, content_type = "application/problem+json"),
     )
