@@ -80,7 +80,7 @@ const PROMTOOL: Prerequisite = Prerequisite {
 };
 const PYTHON: Prerequisite = Prerequisite {
     name: "Python with venv and pip",
-    purpose: "Schemathesis, which holds the query API against its description, runs in it",
+    purpose: "Schemathesis, which holds the query API against its description, and clients of the live tests run in it",
     packages: &["python3", "python3-venv"],
     is_there: || output("python3", &["-c", "import ensurepip, venv"]).is_some(),
 };
@@ -94,7 +94,7 @@ const LIBFAKETIME: Prerequisite = Prerequisite {
 
 const NODE: Prerequisite = Prerequisite {
     name: "Node.js with npm",
-    purpose: "the explorer page is built with it",
+    purpose: "the explorer page is built with it, and clients of the live tests run on it",
     packages: &["nodejs", "npm"],
     is_there: || runs("node") && runs("npm"),
 };
@@ -110,7 +110,7 @@ pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLI
 /// What running the engines needs.
 pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 /// What the live tests need beyond both.
-pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON];
+pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON, NODE];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 
@@ -135,13 +135,12 @@ pub fn ensure(
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<()> {
-    let missing: Vec<Prerequisite> = groups
-        .iter()
-        .copied()
-        .flatten()
-        .filter(|one| !(one.is_there)())
-        .copied()
-        .collect();
+    let mut missing: Vec<Prerequisite> = Vec::new();
+    for one in groups.iter().copied().flatten() {
+        if missing.iter().all(|other| other.name != one.name) && !(one.is_there)() {
+            missing.push(*one);
+        }
+    }
     if missing.is_empty() {
         return Ok(());
     }

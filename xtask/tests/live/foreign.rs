@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use xtask::command;
+use xtask::node::Node;
 
 use crate::stage::Stage;
 
@@ -27,8 +28,8 @@ pub(crate) fn python(stage: &Stage<'_>, name: &str, requirements: &Path) -> Resu
     Ok(programs)
 }
 
-/// A directory with what a `package-lock.json` lists, and the scripts beside it.
-pub(crate) fn node(stage: &Stage<'_>, name: &str, source: &Path) -> Result<PathBuf> {
+/// A directory with what a `package-lock.json` lists, and the scripts beside it; installed and run with `node`.
+pub(crate) fn node(stage: &Stage<'_>, node: &Node, name: &str, source: &Path) -> Result<PathBuf> {
     let environment = stage.target().join("node").join(name);
     fs::create_dir_all(&environment)?;
     for entry in fs::read_dir(source)? {
@@ -41,7 +42,7 @@ pub(crate) fn node(stage: &Stage<'_>, name: &str, source: &Path) -> Result<PathB
         }
     }
     once(&environment, &source.join("package-lock.json"), || {
-        let mut npm = Command::new("npm");
+        let mut npm = node.command("npm");
         npm.current_dir(&environment)
             .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
         command::run(npm, &stage.interrupt(), |_| {})

@@ -28,6 +28,7 @@ use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
 use xtask::nemesis::Run;
 use xtask::nemesis::timeline::Outcome;
+use xtask::node::Node;
 use xtask::page::Page;
 use xtask::process::{self, Process, Spec, Stopped};
 use xtask::progress::Progress;
@@ -233,6 +234,15 @@ impl<'world> Stage<'world> {
     /// Cargo's build directory, for tools that are installed once.
     pub(crate) fn target(&self) -> PathBuf {
         self.world.workspace.target.clone()
+    }
+
+    /// A Node.js that is new enough for what is run on it.
+    pub(crate) fn node(&self) -> Result<Node> {
+        Node::provide(
+            &self.world.workspace,
+            &Progress::new(),
+            &self.world.interrupt,
+        )
     }
 
     /// Whether the user asked for an end, for tools that are run.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use serde_json::json;
 use service::access::Scope;
 use service::access::api_keys::NewKey;
 use xtask::command;
+use xtask::node::Node;
 
 use crate::foreign;
 use crate::scenarios;
@@ -27,7 +27,7 @@ struct Shipper {
     name: &'static str,
     /// Whether it says that all of its events are errors.
     tells_level: bool,
-    program: PathBuf,
+    program: String,
     script: PathBuf,
 }
 
@@ -40,10 +40,11 @@ fn every_event_of_every_client_is_there_once_and_its_level_is_known(
     std::fs::write(&file, &key.entry)?;
     let gateway = stage.gateway(&["--api-keys", &file.display().to_string()])?;
     let _sink = stage.sink(&[])?;
-    let shippers = shippers(stage)?;
+    let node = stage.node()?;
+    let shippers = shippers(stage, &node)?;
     let encoded = STANDARD.encode(format!("{}:{}", key.credential.id, key.credential.secret));
     for shipper in &shippers {
-        let mut run = Command::new(&shipper.program);
+        let mut run = node.command(&shipper.program);
         run.arg(&shipper.script)
             .env("GATEWAY", gateway.url())
             .env("NAME", shipper.name)
@@ -95,15 +96,16 @@ fn every_event_of_every_client_is_there_once_and_its_level_is_known(
     Ok(())
 }
 
-fn shippers(stage: &Stage<'_>) -> Result<Vec<Shipper>> {
+fn shippers(stage: &Stage<'_>, node: &Node) -> Result<Vec<Shipper>> {
     let scripts = stage.root().join("xtask/tests/live/scenarios/shippers");
-    let python = |list: &str| -> Result<PathBuf> {
+    let python = |list: &str| -> Result<String> {
         let name = format!("shippers-{list}");
         let requirements = scripts.join(format!("requirements-{list}.txt"));
-        Ok(foreign::python(stage, &name, &requirements)?.join("python"))
+        let program = foreign::python(stage, &name, &requirements)?.join("python");
+        Ok(program.to_string_lossy().into_owned())
     };
     let (a, b) = (python("a")?, python("b")?);
-    let node = foreign::node(stage, "shippers", &scripts)?;
+    let scripts_in_node = foreign::node(stage, node, "shippers", &scripts)?;
     let in_python = [
         ("opentelemetry-python-1.44", &a, "otlp.py"),
         ("opentelemetry-python-1.45", &b, "otlp.py"),
@@ -125,8 +127,8 @@ fn shippers(stage: &Stage<'_>) -> Result<Vec<Shipper>> {
     let in_node = in_node.map(|(name, script)| Shipper {
         name,
         tells_level: true,
-        program: "node".into(),
-        script: node.join(script),
+        program: "node".to_owned(),
+        script: scripts_in_node.join(script),
     });
     Ok(in_python.into_iter().chain(in_node).collect())
 }
