@@ -2,7 +2,8 @@
 //! budget of bytes in flight for all of them together.
 //!
 //! In the flow: `headers` → **`admission`** → `body`. Upholds GW-2.
-//! A refused request consumes nothing of its client's limit.
+//! A refused request consumes nothing of its client's limit. What exceeds it by little is held back rather than
+//! refused, because some clients drop what they are refused.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock, Reference as _};
-use governor::middleware::NoOpMiddleware;
+use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, Quota, RateLimiter};
 
@@ -24,24 +25,52 @@ const BYTES_PER_CELL: usize = 1024;
 /// beyond the burst itself: covers the rounding of bursts to whole cells.
 const REFILL_SLACK: Duration = Duration::from_secs(1);
 
-/// The limits of each client.
+/// What a client or a key may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimits {
+pub struct Rates {
     /// Requests a second; `None` is no limit.
     pub requests_per_second: Option<NonZeroU32>,
     /// KiB of decompressed bodies a second; `None` is no limit.
     pub kib_per_second: Option<NonZeroU32>,
-    /// How much of its rate a client that was silent may send at once.
+    /// How much of its rate it may send at once after a silence.
     pub burst: Duration,
+    /// For how long what exceeds the burst may be held back instead of refused.
+    pub pacing_max: Duration,
+}
+
+/// The limits of each client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Of each.
+    pub rates: Rates,
     /// How many clients have limits of their own; the others share one.
     pub clients_max: usize,
+}
+
+impl RateLimits {
+    /// For requests without a valid key, by address: far above what a mistake at one host of many behind it makes,
+    /// far below what costs us anything.
+    #[must_use]
+    pub fn of_denials(clients_max: usize) -> Self {
+        const PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("not 0");
+        let rates = Rates {
+            requests_per_second: Some(PER_SECOND),
+            kib_per_second: None,
+            burst: Duration::from_secs(10),
+            pacing_max: Duration::ZERO,
+        };
+        Self { rates, clients_max }
+    }
 }
 
 /// What a limit says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Come in.
-    Admit,
+    Admit {
+        /// But not before then; in the order in which they asked.
+        after: Duration,
+    },
     /// The same again conforms after this long, if the client sends nothing else.
     Refuse {
         /// Whole seconds, rounded up, at least 1.
@@ -71,7 +100,14 @@ struct Clients<C: Clock> {
     swept: C::Instant,
 }
 
-type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+/// Counts cells of one kind. Its bucket is larger than the burst by what refills within the pacing: who reaches into
+/// that comes in once it is there again, so that a queue needs neither room nor an order of its own.
+#[derive(Debug)]
+struct Limiter<C: Clock> {
+    bucket: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
+    per_second: NonZeroU32,
+    paced_cells: u32,
+}
 
 /// What one client or one key may send.
 #[derive(Debug)]
@@ -92,7 +128,7 @@ impl Admission {
 impl<C: Clock + Clone> Admission<C> {
     /// With any clock.
     pub fn with_clock(limits: RateLimits, clock: C) -> Self {
-        let others = Limiters::new(&limits, &clock);
+        let others = Limiters::new(&limits.rates, &clock);
         let clients = Clients {
             known: HashMap::new(),
             swept: clock.now(),
@@ -107,16 +143,16 @@ impl<C: Clock + Clone> Admission<C> {
 
     /// One request more of a client.
     pub fn request(&self, client: ClientKey) -> Verdict {
-        if self.limits.requests_per_second.is_none() {
-            return Verdict::Admit;
+        if self.limits.rates.requests_per_second.is_none() {
+            return Verdict::ADMIT;
         }
         self.ask(client, |limiters| limiters.request(&self.clock))
     }
 
     /// That many decompressed bytes more of a client.
     pub fn bytes(&self, client: ClientKey, bytes: usize) -> Verdict {
-        if self.limits.kib_per_second.is_none() {
-            return Verdict::Admit;
+        if self.limits.rates.kib_per_second.is_none() {
+            return Verdict::ADMIT;
         }
         self.ask(client, |limiters| limiters.bytes(bytes, &self.clock))
     }
@@ -135,18 +171,69 @@ impl<C: Clock + Clone> Admission<C> {
         let mut guard = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let clients = &mut *guard;
         if clients.known.len() >= self.limits.clients_max && !clients.known.contains_key(&client) {
-            clients.sweep(now, self.limits.burst + REFILL_SLACK);
+            let rates = &self.limits.rates;
+            clients.sweep(now, rates.burst + rates.pacing_max + REFILL_SLACK);
         }
         let has_room = clients.known.len() < self.limits.clients_max;
         let limiters = match clients.known.entry(client) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(room) if has_room => {
-                room.insert(Limiters::new(&self.limits, &self.clock))
+                room.insert(Limiters::new(&self.limits.rates, &self.clock))
             }
             std::collections::hash_map::Entry::Vacant(_) => &mut clients.others,
         };
         limiters.last_seen = now;
         verdict(limiters)
+    }
+}
+
+impl Verdict {
+    /// Come in at once.
+    pub const ADMIT: Self = Self::Admit {
+        after: Duration::ZERO,
+    };
+
+    /// What two limits say together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Admit { after: one }, Self::Admit { after: two }) => Self::Admit {
+                after: one.max(two),
+            },
+            (Self::Admit { .. }, refused) | (refused, _) => refused,
+        }
+    }
+}
+
+impl<C: Clock + Clone> Limiter<C> {
+    fn new(per_second: NonZeroU32, burst: Duration, pacing_max: Duration, clock: &C) -> Self {
+        // Float to integer casts saturate, which is what is wanted here.
+        let cells = |span: Duration| (f64::from(per_second.get()) * span.as_secs_f64()) as u32;
+        let paced_cells = cells(pacing_max);
+        let size = NonZeroU32::new(cells(burst)).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(per_second).allow_burst(size.saturating_add(paced_cells));
+        Self {
+            bucket: RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware(),
+            per_second,
+            paced_cells,
+        }
+    }
+
+    /// Takes so many cells, or none. `Err` is how many there are at most.
+    fn take(&self, cells: NonZeroU32, clock: &C) -> Result<Verdict, u32> {
+        match self.bucket.check_n(cells) {
+            Ok(Ok(left)) => {
+                let borrowed = self
+                    .paced_cells
+                    .saturating_sub(left.remaining_burst_capacity());
+                let seconds = f64::from(borrowed) / f64::from(self.per_second.get());
+                Ok(Verdict::Admit {
+                    after: Duration::from_secs_f64(seconds),
+                })
+            }
+            Ok(Err(until)) => Ok(refuse(&until, clock)),
+            Err(capacity) => Err(capacity.0),
+        }
     }
 }
 
@@ -174,59 +261,36 @@ impl<C: Clock> Clients<C> {
 }
 
 impl<C: Clock + Clone> Limiters<C> {
-    fn new(limits: &RateLimits, clock: &C) -> Self {
-        let RateLimits {
-            requests_per_second,
-            kib_per_second,
-            burst,
-            ..
-        } = *limits;
-        Self::with_rates(requests_per_second, kib_per_second, burst, clock)
-    }
-
-    pub(crate) fn with_rates(
-        requests_per_second: Option<NonZeroU32>,
-        kib_per_second: Option<NonZeroU32>,
-        burst: Duration,
-        clock: &C,
-    ) -> Self {
-        let limiter = |rate: NonZeroU32| {
-            let burst = f64::from(rate.get()) * burst.as_secs_f64();
-            // Float to integer casts saturate, which is what is wanted here.
-            let burst = NonZeroU32::new(burst as u32).unwrap_or(NonZeroU32::MIN);
-            Limiter::<C>::direct_with_clock(
-                Quota::per_second(rate).allow_burst(burst),
-                clock.clone(),
-            )
-        };
+    pub(crate) fn new(rates: &Rates, clock: &C) -> Self {
+        let limiter = |rate| Limiter::new(rate, rates.burst, rates.pacing_max, clock);
         Self {
-            requests: requests_per_second.map(limiter),
-            kib: kib_per_second.map(limiter),
+            requests: rates.requests_per_second.map(limiter),
+            kib: rates.kib_per_second.map(limiter),
             last_seen: clock.now(),
         }
     }
 
     /// One request more.
     pub(crate) fn request(&self, clock: &C) -> Verdict {
-        match self.requests.as_ref().map(|limiter| limiter.check()) {
-            None | Some(Ok(())) => Verdict::Admit,
-            Some(Err(until)) => refuse(&until, clock),
-        }
+        // One cell fits into every bucket.
+        let limiter = self.requests.as_ref();
+        let verdict = limiter.and_then(|limiter| limiter.take(NonZeroU32::MIN, clock).ok());
+        verdict.unwrap_or(Verdict::ADMIT)
     }
 
     /// That many decompressed bytes more.
     pub(crate) fn bytes(&self, bytes: usize, clock: &C) -> Verdict {
+        let Some(limiter) = &self.kib else {
+            return Verdict::ADMIT;
+        };
         let cells = u32::try_from(bytes.div_ceil(BYTES_PER_CELL)).unwrap_or(u32::MAX);
         let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN);
-        match self.kib.as_ref().map(|limiter| limiter.check_n(cells)) {
-            None | Some(Ok(Ok(()))) => Verdict::Admit,
-            Some(Ok(Err(until))) => refuse(&until, clock),
-            Some(Err(capacity)) => Verdict::Never {
-                bytes_max: usize::try_from(capacity.0)
-                    .unwrap_or(usize::MAX)
-                    .saturating_mul(BYTES_PER_CELL),
-            },
-        }
+        let never = |cells_max| Verdict::Never {
+            bytes_max: usize::try_from(cells_max)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(BYTES_PER_CELL),
+        };
+        limiter.take(cells, clock).unwrap_or_else(never)
     }
 }
 

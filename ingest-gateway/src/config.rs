@@ -8,15 +8,16 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use log_event::dialect::Dialect;
 use service::access::{self, Access};
 use service::kafka::{KafkaProperty, contradictions};
 use service::settings::{Arity, Program, Setting, Settings, SettingsError};
+use service::tls::{self, Tls};
 use service::units::{ByteSize, Span};
 
-use crate::admission::RateLimits;
+use crate::admission::{RateLimits, Rates};
 use crate::body::BodyLimits;
 use crate::client::Network;
-use crate::dialect::Dialect;
 use crate::kafka_settings::{KafkaSettings, RECORD_OVERHEAD_BYTES};
 
 /// The settings, in the order of the help.
@@ -32,6 +33,9 @@ pub const PROGRAM: Program = Program {
         ),
         access::API_KEYS,
         access::OPEN,
+        tls::TLS_CERT,
+        tls::TLS_KEY,
+        tls::TLS_CLIENT_CA,
         Setting::new(
             "kafka-brokers",
             "HOST:PORT",
@@ -72,6 +76,12 @@ pub const PROGRAM: Program = Program {
             "DURATION",
             "5s",
             "What a client that was silent may send at once, as so much time at its rate",
+        ),
+        Setting::new(
+            "rate-limit-pacing",
+            "DURATION",
+            "1s",
+            "How long a request beyond a rate is held back before it is refused, once for its number and once for its bytes",
         ),
         Setting::new(
             "replicas",
@@ -149,6 +159,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who may send.
     pub access: Access,
+    /// `None`: HTTP in the clear.
+    pub tls: Option<Tls>,
     /// The protocols that are spoken, at least one.
     pub dialects: Vec<Dialect>,
     /// Where the events go.
@@ -219,16 +231,21 @@ impl Config {
                 format!("must be 0, or 1KiB to {RATE_MAX}KiB"),
             );
         }
-        let rate_limits = RateLimits {
+        let rates = Rates {
             requests_per_second: NonZeroU32::new(settings.value("rate-limit-requests")),
             kib_per_second: NonZeroU32::new(kib_per_second),
             burst: settings.value::<Span>("rate-limit-burst").0,
+            pacing_max: settings.value::<Span>("rate-limit-pacing").0,
+        };
+        let rate_limits = RateLimits {
+            rates,
             clients_max: settings.value("max-tracked-clients"),
         };
         let listen = settings.value("listen");
         Self {
             listen,
             access: Access::from_settings(settings, listen),
+            tls: Tls::from_settings(settings),
             dialects: unique(settings.list("dialect")),
             kafka,
             rate_limits,
@@ -247,21 +264,27 @@ impl Config {
         if self.dialects.is_empty() {
             settings.reject("dialect", "names none");
         }
-        let limits = &self.rate_limits;
-        if limits
+        let rates = &self.rate_limits.rates;
+        if rates
             .requests_per_second
             .is_some_and(|rate| rate.get() > RATE_MAX)
         {
             settings.reject("rate-limit-requests", format!("must be 0 to {RATE_MAX}"));
         }
-        if !(Duration::from_millis(1)..=BURST_MAX).contains(&limits.burst) {
+        if !(Duration::from_millis(1)..=BURST_MAX).contains(&rates.burst) {
             settings.reject(
                 "rate-limit-burst",
                 format!("must be 1ms to {}s", BURST_MAX.as_secs()),
             );
         }
+        if rates.pacing_max > PACING_MAX {
+            settings.reject(
+                "rate-limit-pacing",
+                format!("must be 0s to {}s", PACING_MAX.as_secs()),
+            );
+        }
         for (name, number) in [
-            ("max-tracked-clients", limits.clients_max),
+            ("max-tracked-clients", self.rate_limits.clients_max),
             ("max-body-bytes", self.body.bytes_max),
             ("max-event-bytes", self.kafka.event_bytes_max),
             ("max-events-per-request", self.events_per_request_max),
@@ -342,6 +365,8 @@ impl Config {
 /// Beyond this, governor's whole nanoseconds a cell would distort the rate.
 const RATE_MAX: u32 = 1_000_000;
 const BURST_MAX: Duration = Duration::from_secs(3_600);
+/// Many clients give up after 10 s; a request may be held back twice, and then waits for Kafka.
+const PACING_MAX: Duration = Duration::from_secs(4);
 /// librdkafka's bound of `message.max.bytes`, less what a record needs beside its value.
 const EVENT_BYTES_BOUND: usize = 999_990_000;
 const KAFKA_TIMEOUTS: std::ops::RangeInclusive<Duration> =
@@ -369,7 +394,7 @@ mod tests {
         let config = load(&[]).unwrap().unwrap();
         assert_eq!(config.listen.port(), 3000);
         assert_eq!(config.kafka.topic, "logs");
-        assert_eq!(config.rate_limits.requests_per_second, None);
+        assert_eq!(config.rate_limits.rates.requests_per_second, None);
         assert!(matches!(load(&["--check-config"]), Ok(None)));
     }
 
@@ -392,8 +417,9 @@ mod tests {
         let config = config.unwrap().unwrap();
         assert_eq!(config.kafka.brokers, ["a:1", "b:2"]);
         assert_eq!(config.kafka.properties[0].key, "linger.ms");
-        assert_eq!(config.rate_limits.requests_per_second, NonZeroU32::new(7));
-        assert_eq!(config.rate_limits.kib_per_second, NonZeroU32::new(2048));
+        let rates = config.rate_limits.rates;
+        assert_eq!(rates.requests_per_second, NonZeroU32::new(7));
+        assert_eq!(rates.kib_per_second, NonZeroU32::new(2048));
         assert_eq!(config.trusted_proxies.len(), 2);
         assert_eq!(config.body.bytes_max, 5 << 20);
     }

@@ -3,75 +3,13 @@
 //! In the flow: `routes` → **`dialect`** → `decode::…`, and back through `reply::…`.
 //! Throttling is always for the whole request, with the status that the dialect's clients try again after.
 
-use std::fmt;
-use std::str::FromStr;
-
 use axum::http::{HeaderMap, header};
+use log_event::dialect::Dialect;
 
 use crate::decode::elasticsearch::{Action, Operation};
 use crate::decode::{self, Events, Limits, hec, loki, otlp};
 use crate::error::Problem;
 use crate::reply::{self, Reply, Settled};
-
-/// A protocol that shippers of logs speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// logflow's own.
-    Native,
-    /// OTLP/HTTP.
-    OpenTelemetry,
-    /// The bulk and document APIs.
-    Elasticsearch,
-    /// The push API.
-    Loki,
-    /// The HTTP Event Collector.
-    Splunk,
-}
-
-impl Dialect {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Native,
-        Self::OpenTelemetry,
-        Self::Elasticsearch,
-        Self::Loki,
-        Self::Splunk,
-    ];
-
-    /// As `--dialect` names it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::OpenTelemetry => "otlp",
-            Self::Elasticsearch => "elasticsearch",
-            Self::Loki => "loki",
-            Self::Splunk => "hec",
-        }
-    }
-}
-
-impl fmt::Display for Dialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Dialect {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|dialect| dialect.as_str() == text);
-        found.ok_or_else(|| {
-            format!(
-                "a dialect is one of {}",
-                Self::ALL.map(Self::as_str).join(", ")
-            )
-        })
-    }
-}
 
 /// What one request is, by its path and headers.
 #[derive(Clone, Debug)]

@@ -58,11 +58,15 @@ pub enum Code {
     KeyExpired,
     /// The key may do other things.
     ScopeMissing,
+    /// The key may send events in other dialects.
+    DialectNotAllowed,
+    /// Requests without a valid key, more than one address may send.
+    TooManyDenials,
 }
 
 impl Code {
     /// All codes, for the metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::EmptyBody,
         Self::InvalidJson,
         Self::InvalidMessage,
@@ -88,6 +92,8 @@ impl Code {
         Self::KeyUnknown,
         Self::KeyExpired,
         Self::ScopeMissing,
+        Self::DialectNotAllowed,
+        Self::TooManyDenials,
     ];
 
     /// As clients read it.
@@ -119,6 +125,8 @@ impl Code {
             Self::KeyUnknown => "key_unknown",
             Self::KeyExpired => "key_expired",
             Self::ScopeMissing => "scope_missing",
+            Self::DialectNotAllowed => "dialect_not_allowed",
+            Self::TooManyDenials => "too_many_denials",
         }
     }
 
@@ -136,7 +144,7 @@ impl Code {
             Self::KeyMissing | Self::KeyUnreadable | Self::KeyUnknown | Self::KeyExpired => {
                 (401, "Unauthorized")
             }
-            Self::ScopeMissing => (403, "Forbidden"),
+            Self::ScopeMissing | Self::DialectNotAllowed => (403, "Forbidden"),
             Self::NotFound => (404, "Not Found"),
             Self::MethodNotAllowed => (405, "Method Not Allowed"),
             Self::RequestTimeout => (408, "Request Timeout"),
@@ -144,7 +152,7 @@ impl Code {
                 (413, "Content Too Large")
             }
             Self::UnsupportedEncoding => (415, "Unsupported Media Type"),
-            Self::RateLimited => (429, "Too Many Requests"),
+            Self::RateLimited | Self::TooManyDenials => (429, "Too Many Requests"),
             Self::Internal => (500, "Internal Server Error"),
             Self::Overloaded | Self::KafkaUnavailable | Self::NotAcknowledged | Self::Draining => {
                 (503, "Service Unavailable")
@@ -205,11 +213,23 @@ impl Problem {
         let code = match denial {
             Denial::Missing => Code::KeyMissing,
             Denial::Unreadable => Code::KeyUnreadable,
-            Denial::Unknown => Code::KeyUnknown,
+            Denial::Unknown | Denial::Uncertified => Code::KeyUnknown,
             Denial::Expired => Code::KeyExpired,
             Denial::Scope(_) => Code::ScopeMissing,
+            Denial::Dialect(_) => Code::DialectNotAllowed,
         };
         Self::permanent(code, denial.detail())
+    }
+
+    /// One more without a valid key, from an address that sent too many of them. A valid key is still let in.
+    #[must_use]
+    pub fn too_many_denials(retry_after_seconds: u64) -> Self {
+        Self {
+            code: Code::TooManyDenials,
+            detail: "too many requests without a valid API key come from this address; the gateway's metrics count them as `too_many_denials`".to_owned(),
+            retry_after_seconds: Some(retry_after_seconds),
+            outcome: None,
+        }
     }
 
     /// A 503 with what is known of the events.

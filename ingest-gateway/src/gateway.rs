@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use log_event::event_id::EventIdMinter;
 use rdkafka::error::KafkaResult;
 
-use crate::admission::{Admission, Budget};
+use crate::admission::{Admission, Budget, RateLimits};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::pacing::Pacing;
 use crate::produce::Producer;
 use crate::quotas::Quotas;
 
@@ -19,7 +20,9 @@ use crate::quotas::Quotas;
 pub struct Gateway {
     pub(crate) config: Config,
     pub(crate) admission: Admission,
+    pub(crate) denials: Admission,
     pub(crate) quotas: Quotas,
+    pub(crate) pacing: Pacing,
     pub(crate) budget: Arc<Budget>,
     pub(crate) producer: Arc<Producer>,
     pub(crate) minter: EventIdMinter,
@@ -38,7 +41,9 @@ impl Gateway {
         let producer = Producer::new(config.kafka.clone(), Arc::clone(&metrics))?;
         let gateway = Arc::new(Self {
             admission: Admission::new(config.rate_limits),
-            quotas: Quotas::new(config.replicas),
+            denials: Admission::new(RateLimits::of_denials(config.rate_limits.clients_max)),
+            quotas: Quotas::new(config.replicas, config.rate_limits.rates.pacing_max),
+            pacing: Pacing::new(config.kafka.in_flight_bytes_max),
             budget: Budget::new(config.kafka.in_flight_bytes_max),
             producer: Arc::new(producer),
             minter: EventIdMinter::new(process),
@@ -47,7 +52,11 @@ impl Gateway {
             config,
         });
         gateway.watch();
-        gateway.config.access.watch(gateway.metrics.namespace());
+        let namespace = gateway.metrics.namespace();
+        gateway.config.access.watch(namespace);
+        if let Some(tls) = &gateway.config.tls {
+            tls.watch(namespace);
+        }
         Ok(gateway)
     }
 
@@ -94,6 +103,12 @@ impl Gateway {
             "kafka_reachable",
             "1 if Kafka answers and acknowledges, else 0.",
             move || f64::from(u8::from(producer.reasons().is_empty())),
+        );
+        let held_back = self.pacing.held_back();
+        metrics.watch(
+            "paced_bytes",
+            "Bytes that requests hold which are held back until their rate has room for them.",
+            move || held_back.bytes() as f64,
         );
         metrics.watch(
             "tracked_clients",

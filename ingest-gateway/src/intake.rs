@@ -13,7 +13,8 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
-use service::access::Scope;
+use service::access::{Denial, Scope, credential};
+use service::tls::ClientCertificate;
 
 use crate::admission::{Reservation, Spent, Verdict};
 use crate::body;
@@ -27,6 +28,7 @@ use crate::gateway::Gateway;
 use crate::headers::{self, Encoding};
 use crate::kafka_settings::RECORD_OVERHEAD_BYTES;
 use crate::metrics::Metrics;
+use crate::pacing::HEAD_BYTES;
 use crate::produce::Delivering;
 use crate::reply::{self, KAFKA_RETRY_AFTER_SECONDS, Reply, Settled};
 
@@ -62,12 +64,20 @@ pub(crate) async fn take(
         ));
     }
     let client = client(gateway, peer, &parts.headers);
-    admitted(gateway.admission.request(client), "requests")?;
     let access = &gateway.config.access;
+    let certificate = parts.extensions.get::<ClientCertificate>();
     let caller = access
-        .admit(&parts.headers, Scope::Ingest, received)
-        .map_err(Problem::denied)?;
-    admitted(gateway.quotas.request(caller.key()), "requests")?;
+        .caller(credential::read(&parts.headers), certificate, received)
+        .and_then(|caller| caller.if_allowed(Scope::Ingest))
+        .and_then(|caller| caller.if_spoken(message.dialect()))
+        .map_err(|denial| denied(gateway, client, denial))?;
+    let pacing = |verdict, what, bytes| {
+        let paced = &gateway.metrics.requests_paced;
+        gateway.pacing.pass(verdict, what, bytes, paced)
+    };
+    let verdict = gateway.admission.request(client);
+    let verdict = verdict.and(gateway.quotas.request(caller.key()));
+    pacing(verdict, "requests", HEAD_BYTES).await?;
     let encoding = match message.is_snappy() {
         // It is part of the message, and some clients name it besides.
         true => Encoding::Identity,
@@ -81,9 +91,10 @@ pub(crate) async fn take(
         .metrics
         .received_bytes
         .inc_by(body.wire_bytes as u64);
-    admitted(gateway.admission.bytes(client, body.bytes.len()), "bytes")?;
     let bytes = body.bytes.len();
-    admitted(gateway.quotas.bytes(caller.key(), bytes), "bytes")?;
+    let verdict = gateway.admission.bytes(client, bytes);
+    let verdict = verdict.and(gateway.quotas.bytes(caller.key(), bytes));
+    pacing(verdict, "bytes", bytes).await?;
     let work = Work {
         message: message.clone(),
         body: body.bytes,
@@ -226,25 +237,12 @@ fn peer(request: &Request<Body>) -> IpAddr {
     })
 }
 
-fn admitted(verdict: Verdict, what: &str) -> Result<(), Problem> {
-    match verdict {
-        Verdict::Admit => Ok(()),
+fn denied(gateway: &Gateway, client: ClientKey, denial: Denial) -> Problem {
+    match gateway.denials.request(client) {
+        Verdict::Admit { .. } | Verdict::Never { .. } => Problem::denied(denial),
         Verdict::Refuse {
             retry_after_seconds,
-        } => Err(Problem {
-            code: Code::RateLimited,
-            detail: format!(
-                "more {what} than this client may send; the same request conforms in {retry_after_seconds} s"
-            ),
-            retry_after_seconds: Some(retry_after_seconds),
-            outcome: None,
-        }),
-        Verdict::Never { bytes_max } => Err(Problem::permanent(
-            Code::OverByteBurst,
-            format!(
-                "this client may send {bytes_max} bytes at once; send several smaller requests"
-            ),
-        )),
+        } => Problem::too_many_denials(retry_after_seconds),
     }
 }
 

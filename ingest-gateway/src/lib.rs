@@ -7,7 +7,8 @@
 //! 3. [`gateway`]: what requests share; [`routes`]: the router and its layers; [`intake`]: the walk of one request.
 //! 4. [`client`]: who sent it. [`headers`]: what it says about its body.
 //!    [`dialect`]: how it speaks.
-//! 5. [`admission`]: rate limits per client, and the budget of bytes in flight; [`quotas`]: rates per key.
+//! 5. [`admission`]: rate limits per client, and the budget of bytes in flight; [`quotas`]: rates per key;
+//!    `pacing`: holds back what is beyond them by little.
 //! 6. [`body`]: reads and inflates, within limits.
 //! 7. [`decode`]: bytes become events, each bad one refused alone.
 //! 8. [`reachability`]: whether Kafka takes records now, asked by [`probe`].
@@ -30,6 +31,7 @@ pub mod headers;
 pub mod dialect;
 pub mod admission;
 pub mod quotas;
+mod pacing;
 pub mod body;
 pub mod decode;
 pub mod reachability;

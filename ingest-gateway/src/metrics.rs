@@ -23,6 +23,8 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// `POST /logs` refused as a whole, by code.
     pub requests_refused: IntCounterVec,
+    /// Requests held back for their rate, then let in.
+    pub requests_paced: IntCounter,
     /// Events acknowledged by Kafka.
     pub events_accepted: IntCounter,
     /// Events refused alone, by code.
@@ -63,6 +65,10 @@ impl Metrics {
                 "requests_refused_total",
                 "POST /logs refused as a whole, by code.",
                 &["code"],
+            ),
+            requests_paced: namespace.counter(
+                "requests_paced_total",
+                "Requests that were beyond a rate, held back and then let in.",
             ),
             events_accepted: namespace
                 .counter("events_accepted_total", "Events that Kafka acknowledged."),

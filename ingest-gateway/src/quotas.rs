@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use service::access::{ApiKey, Quota};
 
-use crate::admission::{Limiters, Verdict};
+use crate::admission::{Limiters, Rates, Verdict};
 
 /// So many keys are known at once; a key file has no more.
 const KEYS_MAX: usize = 10_000;
@@ -19,6 +20,7 @@ const KEYS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Quotas<C: Clock = DefaultClock> {
     replicas: NonZeroU32,
+    pacing_max: Duration,
     clock: C,
     known: Mutex<HashMap<String, Known<C>>>,
 }
@@ -32,16 +34,17 @@ struct Known<C: Clock> {
 impl Quotas {
     /// With the clock of this machine, for one of so many gateways.
     #[must_use]
-    pub fn new(replicas: NonZeroU32) -> Self {
-        Self::with_clock(replicas, DefaultClock::default())
+    pub fn new(replicas: NonZeroU32, pacing_max: Duration) -> Self {
+        Self::with_clock(replicas, pacing_max, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> Quotas<C> {
     /// With any clock.
-    pub fn with_clock(replicas: NonZeroU32, clock: C) -> Self {
+    pub fn with_clock(replicas: NonZeroU32, pacing_max: Duration, clock: C) -> Self {
         Self {
             replicas,
+            pacing_max,
             clock,
             known: Mutex::default(),
         }
@@ -59,7 +62,7 @@ impl<C: Clock + Clone> Quotas<C> {
 
     fn ask(&self, key: Option<&ApiKey>, verdict: impl FnOnce(&Limiters<C>) -> Verdict) -> Verdict {
         let Some(key) = key.filter(|key| is_limited(&key.quota)) else {
-            return Verdict::Admit;
+            return Verdict::ADMIT;
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get(&key.id) {
@@ -83,12 +86,13 @@ impl<C: Clock + Clone> Quotas<C> {
             let share = rate.get().div_ceil(self.replicas.get());
             NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN)
         };
-        Limiters::with_rates(
-            quota.requests_per_second.map(share),
-            quota.kib_per_second.map(share),
-            quota.burst,
-            &self.clock,
-        )
+        let rates = Rates {
+            requests_per_second: quota.requests_per_second.map(share),
+            kib_per_second: quota.kib_per_second.map(share),
+            burst: quota.burst,
+            pacing_max: self.pacing_max,
+        };
+        Limiters::new(&rates, &self.clock)
     }
 }
 
@@ -103,7 +107,6 @@ mod tests {
     use service::access::Scope;
     use service::access::api_keys::{ApiKeys, NewKey};
     use std::sync::Arc;
-    use std::time::Duration;
 
     fn key(id: &str, quota: &str) -> Arc<ApiKey> {
         let new = NewKey::make(id, &[Scope::Ingest], None, None, [1; 32]).unwrap();
@@ -114,13 +117,16 @@ mod tests {
     fn quotas(replicas: u32) -> (Quotas<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
         let replicas = NonZeroU32::new(replicas).unwrap();
-        (Quotas::with_clock(replicas, clock.clone()), clock)
+        (
+            Quotas::with_clock(replicas, Duration::ZERO, clock.clone()),
+            clock,
+        )
     }
 
     fn admitted(quotas: &Quotas<FakeRelativeClock>, key: &ApiKey, requests: usize) -> usize {
         let verdicts = (0..requests).map(|_| quotas.request(Some(key)));
         verdicts
-            .filter(|verdict| *verdict == Verdict::Admit)
+            .filter(|verdict| *verdict == Verdict::ADMIT)
             .count()
     }
 
@@ -135,7 +141,7 @@ mod tests {
         assert_eq!(admitted(&quotas, &flood, 500), 10);
         let free = key("free", "");
         assert_eq!(admitted(&quotas, &free, 500), 500);
-        assert_eq!(quotas.request(None), Verdict::Admit);
+        assert_eq!(quotas.request(None), Verdict::ADMIT);
     }
 
     #[test]
@@ -151,7 +157,7 @@ mod tests {
     fn more_bytes_than_a_burst_never_pass() {
         let (quotas, _) = quotas(1);
         let small = key("a", "bytes-per-second = \"10KiB\"\nburst = \"2s\"");
-        assert_eq!(quotas.bytes(Some(&small), 20 << 10), Verdict::Admit);
+        assert_eq!(quotas.bytes(Some(&small), 20 << 10), Verdict::ADMIT);
         assert!(matches!(
             quotas.bytes(Some(&small), 1),
             Verdict::Refuse { .. }

@@ -12,10 +12,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use log_event::dialect::Dialect;
 use service::{access, operations};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::dialect::{Dialect, Message};
+use crate::dialect::Message;
 use crate::error::{Code, Problem};
 use crate::gateway::Gateway;
 use crate::intake;

@@ -1,25 +1,16 @@
-//! Connections in, and the drain at the end.
+//! From the first connection to the last record: starts what runs beside the requests, and drains at the end.
 //!
-//! In the flow: **`server`** → `routes`. Upholds GW-2: connections, heads and
-//! the time that either may take are bounded.
+//! In the flow: `service::server` → **`server`** → `routes`. Upholds GW-2: connections, heads and the time that either
+//! may take are bounded there.
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use rdkafka::error::KafkaError;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::Layer as _;
+use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -29,11 +20,6 @@ use crate::routes;
 /// How long a connection may take for the head of a request, or stay idle
 /// before it; longer than the keep-alive of common proxies, so that they close first.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-const HEADERS_MAX: usize = 100;
-/// Of a connection's read buffer, and with it of a request's head.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// How long to wait before accepting again when the system has no room for a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,41 +89,20 @@ impl Server {
             let draining = Arc::clone(&draining);
             routes::router(&gateway, move || draining.load(Ordering::Relaxed))
         };
-        let graceful = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(
-            config.connections_max.min(Semaphore::MAX_PERMITS),
-        ));
-        let mut stop = pin!(async {
+        let server = service::server::Server {
+            listener,
+            tls: config.tls.clone(),
+            connections_max: config.connections_max,
+            head_timeout: HEAD_TIMEOUT,
+            open: gateway.metrics().connections.clone(),
+        };
+        let stop = async {
             stop.await;
             draining.store(true, Ordering::Relaxed);
             tokio::time::sleep(config.drain_delay).await;
-        });
-        loop {
-            let next = async {
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                (slot, listener.accept().await)
-            };
-            tokio::select! {
-                () = &mut stop => break,
-                (slot, accepted) = next => match (slot, accepted) {
-                    (Ok(slot), Ok((stream, peer))) => {
-                        connect(&gateway, &router, &graceful, (stream, peer, slot));
-                    }
-                    (Ok(_), Err(error)) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                    // The semaphore is never closed.
-                    (Err(_), _) => break,
-                },
-            }
-        }
-        drop(listener);
-        gateway.drain();
-        if tokio::time::timeout(config.drain_timeout, graceful.shutdown())
-            .await
-            .is_err()
-        {
+            gateway.drain();
+        };
+        if !server.serve(router, stop, config.drain_timeout).await {
             tracing::warn!("requests were cut off: they took longer than the drain timeout");
         }
         let end = tokio::task::spawn_blocking(move || {
@@ -150,38 +115,4 @@ impl Server {
             tracing::error!("the flush panicked");
         }
     }
-}
-
-fn connect(
-    gateway: &Arc<Gateway>,
-    router: &Router,
-    graceful: &GracefulShutdown,
-    (stream, peer, slot): (TcpStream, SocketAddr, OwnedSemaphorePermit),
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, %peer, "no TCP_NODELAY");
-    }
-    let service = Extension(ConnectInfo(peer)).layer(router.clone());
-    // HTTP/1 only: telling the versions apart would wait without end for a
-    // client that sends half of the preface.
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX);
-    let connection = builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-        .into_owned();
-    let connection = graceful.watch(connection);
-    let open = gateway.metrics().connections.clone();
-    tokio::spawn(async move {
-        open.inc();
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, %peer, "a connection ended early");
-        }
-        open.dec();
-        drop(slot);
-    });
 }

@@ -65,6 +65,13 @@ fn value(record: &OwnedMessage) -> String {
     String::from_utf8(record.payload().unwrap().to_vec()).unwrap()
 }
 
+/// One request a second, and none is held back.
+const TIGHT: [&str; 3] = [
+    "--rate-limit-requests=1",
+    "--rate-limit-burst=1s",
+    "--rate-limit-pacing=0s",
+];
+
 #[tokio::test]
 async fn opentelemetry_is_answered_in_its_own_encoding_and_a_retried_batch_is_the_same_events() {
     let cluster = cluster();
@@ -122,10 +129,7 @@ async fn opentelemetry_is_answered_in_its_own_encoding_and_a_retried_batch_is_th
     .await;
     check(c, "/v1/logs", &[JSON], "[]", expect![[r#"400 application/json {"code":3,"message":"invalid_message: the body is no JSON object"}"#]]).await;
     check(c, "/otlp/v1/logs", &[JSON], r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"18446744073709551615"}]}]}]}"#, expect![[r#"200 application/json {"partialSuccess":{"errorMessage":"event 0: `timeUnixNano`: 18446744073709551615 lies beyond the year 2261","rejectedLogRecords":"1"}}"#]]).await;
-    let limited = Client::new(
-        &cluster,
-        &["--rate-limit-requests=1", "--rate-limit-burst=1s"],
-    );
+    let limited = Client::new(&cluster, &TIGHT);
     let (first, answer) = tokio::join!(
         sent(&limited, "POST", "/v1/logs", &[JSON], "{}"),
         sent(&limited, "POST", "/v1/logs", &[JSON], "{}"),
@@ -176,10 +180,7 @@ async fn elasticsearch_clients_get_the_bytes_that_they_look_for() {
             "{path}"
         );
     }
-    let limited = Client::new(
-        &cluster,
-        &["--rate-limit-requests=1", "--rate-limit-burst=1s"],
-    );
+    let limited = Client::new(&cluster, &TIGHT);
     let bulk = "{\"index\":{}}\n{}\n";
     // Both are looked at before either waits for Kafka.
     let (first, answer) = tokio::join!(

@@ -265,6 +265,8 @@ async fn a_client_beyond_its_limits_hears_when_to_come_back() {
         "1KiB",
         "--rate-limit-burst",
         "3s",
+        "--rate-limit-pacing",
+        "0s",
         "--trusted-proxy",
         "0.0.0.0",
     ];
@@ -298,6 +300,28 @@ async fn a_client_beyond_its_limits_hears_when_to_come_back() {
     check(&client, padded(3_073), &from("192.0.2.4"), expect![[r#"
         413 {"title":"Content Too Large","status":413,"code":"over_byte_burst","detail":"this client may send 3072 bytes at once; send several smaller requests"}
     "#]]).await;
+}
+
+#[tokio::test]
+async fn a_client_a_little_beyond_its_rate_waits_and_is_not_refused() {
+    let cluster = cluster();
+    let limits = ["--rate-limit-requests=20", "--rate-limit-burst=100ms"];
+    let client = Client::new(&cluster, &limits);
+    let started = std::time::Instant::now();
+    for _ in 0..12 {
+        assert_eq!(client.post("{}", &[]).await.status, 200);
+    }
+    let tenths = started.elapsed().as_millis() / 100;
+    assert!(
+        tenths >= 4,
+        "12 requests at 20 a second took {tenths} tenths"
+    );
+    let metrics = client.get("/metrics").await.body;
+    let paced = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("ingest_gateway_requests_paced_total "));
+    assert!(paced.unwrap().parse::<u32>().unwrap() >= 5, "{paced:?}");
+    assert!(metrics.contains("\ningest_gateway_paced_bytes 0\n"));
 }
 
 #[tokio::test]

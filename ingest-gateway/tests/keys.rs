@@ -7,6 +7,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use axum::http::Request;
 use log_event::tenant::Tenant;
 use rdkafka::Message as _;
 use rdkafka::message::{Headers as _, OwnedMessage};
@@ -133,4 +134,50 @@ async fn a_changed_key_file_counts_without_a_restart_and_a_bad_one_is_told() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!((status(&old).await, status(&new).await), (401, 200));
+}
+
+#[tokio::test]
+async fn a_key_sends_in_its_dialects_alone() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let agent = key("agent", Scope::Ingest, None, 1);
+    let path = folder.path().join("keys.toml");
+    std::fs::write(&path, format!("{}dialects = [\"hec\"]\n", agent.entry)).unwrap();
+    let client = Client::new(&cluster, &["--api-keys", path.to_str().unwrap()]);
+    let authorization = bearer(&agent);
+    let answer = client
+        .post("{}", &[("authorization", &authorization)])
+        .await;
+    assert_eq!(
+        (answer.status, answer.json()["code"].as_str()),
+        (403, Some("dialect_not_allowed"))
+    );
+    let event = Request::post("/services/collector").header("authorization", authorization);
+    let event = event.body(r#"{"event":"x"}"#.into()).unwrap();
+    assert_eq!(client.send(event).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_that_sends_no_valid_key_again_and_again_is_slowed_down_and_locks_nobody_out() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let good = key("good", Scope::Ingest, None, 1);
+    let path = written(folder.path(), &[&good]);
+    let client = Client::new(&cluster, &["--api-keys", path.to_str().unwrap()]);
+    let mut statuses = Vec::new();
+    for _ in 0..300 {
+        let answer = client.post("{}", &[("authorization", "Bearer a.b")]).await;
+        statuses.push(answer.status);
+        if answer.status == 429 {
+            assert_eq!(answer.json()["code"], "too_many_denials");
+            assert_eq!(answer.header("retry-after"), Some("1"));
+        }
+    }
+    assert!(statuses[..100].iter().all(|status| *status == 401));
+    assert!(statuses[100..].contains(&429));
+    let authorization = bearer(&good);
+    let answer = client
+        .post("{}", &[("authorization", &authorization)])
+        .await;
+    assert_eq!(answer.status, 200);
 }

@@ -13,6 +13,7 @@ use log_event::tenant::Tenant;
 use service::access::{self, Access};
 use service::elasticsearch::NodeUrl;
 use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
+use service::tls::{self, Tls};
 use service::units::{ByteSize, Span};
 use url::Url;
 
@@ -28,6 +29,9 @@ const PROGRAM: Program = Program {
         Setting::new("listen", "ADDRESS", "127.0.0.1:5000", "Where to listen"),
         access::API_KEYS,
         access::OPEN,
+        tls::TLS_CERT,
+        tls::TLS_KEY,
+        tls::TLS_CLIENT_CA,
         Setting::new(
             "elasticsearch-url",
             "URL",
@@ -132,6 +136,8 @@ pub struct Config {
     pub elasticsearch: Vec<NodeUrl>,
     /// Who may search.
     pub access: Access,
+    /// `None`: HTTP in the clear.
+    pub tls: Option<Tls>,
     /// The indices to search.
     pub indices: Indices,
     /// How long Elasticsearch may search.
@@ -172,6 +178,7 @@ impl Config {
         let config = Self {
             listen,
             access: Access::from_settings(&mut settings, listen),
+            tls: Tls::from_settings(&mut settings),
             elasticsearch: settings.list("elasticsearch-url"),
             indices: settings.value("index"),
             search_timeout: settings.value::<Span>("search-timeout").0,

@@ -269,9 +269,10 @@ impl Problem {
         let code = match denial {
             Denial::Missing => Code::KeyMissing,
             Denial::Unreadable => Code::KeyUnreadable,
-            Denial::Unknown => Code::KeyUnknown,
+            Denial::Unknown | Denial::Uncertified => Code::KeyUnknown,
             Denial::Expired => Code::KeyExpired,
-            Denial::Scope(_) => Code::ScopeMissing,
+            // Nobody sends events here.
+            Denial::Scope(_) | Denial::Dialect(_) => Code::ScopeMissing,
         };
         Self::new(code, denial.detail())
     }

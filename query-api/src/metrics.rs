@@ -89,6 +89,7 @@ struct Inner {
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
     http_in_flight: IntGauge,
+    connections: IntGauge,
     refused: IntCounterVec,
     partial: IntCounterVec,
     elasticsearch_seconds: HistogramVec,
@@ -116,6 +117,7 @@ impl Metrics {
             ),
             http_in_flight: namespace
                 .gauge("http_requests_in_flight", "HTTP requests being answered."),
+            connections: namespace.gauge("open_connections", "Open client connections."),
             refused: namespace.counter_by(
                 "requests_refused_total",
                 "Requests answered with a problem, by its code.",
@@ -157,6 +159,12 @@ impl Metrics {
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
         &self.inner.namespace
+    }
+
+    /// How many connections are open, for the server.
+    #[must_use]
+    pub fn connections(&self) -> &IntGauge {
+        &self.inner.connections
     }
 
     /// For `/metrics`.

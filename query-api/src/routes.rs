@@ -56,6 +56,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct App {
     access: Access,
+    is_https: bool,
     indices: Indices,
     searcher: Searcher,
     exporter: Exporter,
@@ -85,9 +86,13 @@ pub fn router(
     };
     let operations = service::operations::router(metrics.registry(), readiness);
     config.access.watch(metrics.namespace());
+    if let Some(tls) = &config.tls {
+        tls.watch(metrics.namespace());
+    }
     let exporter = Exporter::new(config.concurrent_exports_max, config.export_events_max);
     let app = Arc::new(App {
         access: config.access.clone(),
+        is_https: config.tls.is_some(),
         indices: config.indices.clone(),
         searcher,
         exporter,

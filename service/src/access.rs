@@ -1,9 +1,8 @@
 //! Who may do what, in the order in which a request meets it:
 //!
 //! 1. [`credential`]: what a request carries to say who it is.
-//! 2. [`api_keys`]: which keys there are, and what each of them may do.
-//! 3. [`key_file`]: the file that says so, as it is now.
-//! 4. here: the verdict, as a [`Caller`].
+//! 2. [`api_keys`]: which keys there are, and what each of them may do, as a file says.
+//! 3. here: the verdict, as a [`Caller`].
 //!
 //! Without a key file everybody may do everything; a service then listens on
 //! loopback alone, unless it is told otherwise.
@@ -12,20 +11,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderValue;
+use log_event::dialect::Dialect;
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 
 use crate::metrics::Namespace;
+use crate::reloaded::Reloaded;
 use crate::settings::{Setting, Settings};
+use crate::tls::ClientCertificate;
 
 pub mod credential;
 pub mod api_keys;
-pub mod key_file;
 
 pub use api_keys::{ApiKey, ApiKeys, Quota, Scope};
 use credential::Credential;
-use key_file::KeyFile;
+
+/// The keys of a file, as it is now.
+pub type KeyFile = Reloaded<ApiKeys>;
 
 /// The setting for the key file of a service.
 pub const API_KEYS: Setting = Setting::optional(
@@ -63,10 +66,14 @@ pub enum Denial {
     Unreadable,
     /// There is no such key; whether its id or its secret is wrong is not told.
     Unknown,
+    /// There is no key for the certificate of the connection, and no other was sent.
+    Uncertified,
     /// The key was valid once.
     Expired,
     /// The key is valid, and may do other things.
     Scope(Scope),
+    /// The key may send events, in other dialects.
+    Dialect(Dialect),
 }
 
 impl Access {
@@ -92,7 +99,7 @@ impl Access {
         if is_open {
             settings.reject("open", "contradicts `api-keys`");
         }
-        match KeyFile::load(path) {
+        match ApiKeys::load(path) {
             Ok(keys) => Self::by(Arc::new(keys)),
             Err(error) => {
                 settings.reject("api-keys", error);
@@ -133,42 +140,33 @@ impl Access {
         self.keys.is_some()
     }
 
-    /// Who this is, by the credential that [`credential::read`] found.
+    /// Who this is: by the credential that [`credential::read`] found, and where there is none by the certificate of
+    /// the connection.
     ///
     /// # Errors
-    /// A [`Denial`], never [`Denial::Scope`].
+    /// A [`Denial`] of what was shown.
     pub fn caller(
         &self,
         credential: Option<Result<Credential, credential::Unreadable>>,
+        certificate: Option<&ClientCertificate>,
         now: Timestamp,
     ) -> Result<Caller, Denial> {
         let Some(keys) = &self.keys else {
             return Ok(Caller::anybody());
         };
-        let credential = credential.ok_or(Denial::Missing)?;
-        let credential = credential.map_err(|_| Denial::Unreadable)?;
-        let key = keys.current().find(&credential).ok_or(Denial::Unknown)?;
+        let keys = keys.current();
+        let key = match (credential, certificate) {
+            (Some(credential), _) => {
+                let credential = credential.map_err(|_| Denial::Unreadable)?;
+                keys.find(&credential).ok_or(Denial::Unknown)?
+            }
+            (None, Some(certificate)) => keys.certified(certificate).ok_or(Denial::Uncertified)?,
+            (None, None) => return Err(Denial::Missing),
+        };
         if key.expires.is_some_and(|end| end <= now) {
             return Err(Denial::Expired);
         }
         Ok(Caller { key: Some(key) })
-    }
-
-    /// Who sent the headers, if it may do this.
-    ///
-    /// # Errors
-    /// A [`Denial`].
-    pub fn admit(
-        &self,
-        headers: &HeaderMap,
-        scope: Scope,
-        now: Timestamp,
-    ) -> Result<Caller, Denial> {
-        let caller = self.caller(credential::read(headers), now)?;
-        match caller.may(scope) {
-            true => Ok(caller),
-            false => Err(Denial::Scope(scope)),
-        }
     }
 }
 
@@ -185,10 +183,33 @@ impl Caller {
         self.key.as_deref()
     }
 
+    /// Itself, if it may do this.
+    ///
+    /// # Errors
+    /// [`Denial::Scope`].
+    pub fn if_allowed(self, scope: Scope) -> Result<Self, Denial> {
+        match self.may(scope) {
+            true => Ok(self),
+            false => Err(Denial::Scope(scope)),
+        }
+    }
+
     /// Whether it may do this.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.key().is_none_or(|key| key.scopes.contains(&scope))
+    }
+
+    /// Itself, if it may send events in this dialect.
+    ///
+    /// # Errors
+    /// [`Denial::Dialect`].
+    pub fn if_spoken(self, dialect: Dialect) -> Result<Self, Denial> {
+        let key = self.key();
+        match key.is_none_or(|key| key.dialects.contains(&dialect)) {
+            true => Ok(self),
+            false => Err(Denial::Dialect(dialect)),
+        }
     }
 
     /// Whose events it sends and sees; `None`: those of no tenant when it sends, all when it sees.
@@ -210,9 +231,15 @@ impl Denial {
                 "the API key cannot be read: send it as `Authorization: Bearer ID.SECRET`, `ApiKey` or `Basic` with the base64 of ID:SECRET, or as `X-API-Key: ID.SECRET`".to_owned()
             }
             Self::Unknown => "there is no such API key, or its secret is another one".to_owned(),
+            Self::Uncertified => {
+                "no API key names this client's certificate; the operator can add it in the key file".to_owned()
+            }
             Self::Expired => "the API key has expired; ask the operator for another one".to_owned(),
             Self::Scope(scope) => format!(
                 "the API key lacks the scope `{scope}`; the operator can add it in the key file"
+            ),
+            Self::Dialect(dialect) => format!(
+                "the API key may not send events in the dialect `{dialect}`; the operator can add it in the key file"
             ),
         }
     }

@@ -7,10 +7,11 @@
 //! 3. [`logging`]: one line per event worth a line, for people or for machines.
 //! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way;
 //!    [`search_engine`]: Elasticsearch or OpenSearch.
-//! 5. [`access`]: API keys, and what each may do.
-//! 6. [`metrics`]: what is counted, under the service's name.
-//! 7. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
-//! 8. [`shutdown`]: SIGTERM drains.
+//! 5. [`metrics`]: what is counted, under the service's name.
+//! 6. [`server`]: connections in; [`tls`]: over TLS, where there are certificates.
+//! 7. [`access`]: API keys, and what each may do. These and the certificates are [`reloaded`] when they change.
+//! 8. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
+//! 9. [`shutdown`]: SIGTERM drains.
 
 pub mod settings;
 pub mod command_line;
@@ -19,7 +20,10 @@ pub mod logging;
 pub mod kafka;
 pub mod elasticsearch;
 pub mod search_engine;
-pub mod access;
 pub mod metrics;
+pub mod server;
+pub mod tls;
+pub mod reloaded;
+pub mod access;
 pub mod operations;
 pub mod shutdown;

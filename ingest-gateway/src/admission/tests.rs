@@ -3,12 +3,18 @@ use governor::clock::FakeRelativeClock;
 use proptest::prelude::*;
 
 fn limits(requests: u32, kib: u32, burst_ms: u64, clients_max: usize) -> RateLimits {
-    RateLimits {
+    let rates = Rates {
         requests_per_second: NonZeroU32::new(requests),
         kib_per_second: NonZeroU32::new(kib),
         burst: Duration::from_millis(burst_ms),
-        clients_max,
-    }
+        pacing_max: Duration::ZERO,
+    };
+    RateLimits { rates, clients_max }
+}
+
+fn paced(mut limits: RateLimits, pacing_ms: u64) -> RateLimits {
+    limits.rates.pacing_max = Duration::from_millis(pacing_ms);
+    limits
 }
 
 fn admission(limits: RateLimits) -> (Admission<FakeRelativeClock>, FakeRelativeClock) {
@@ -20,6 +26,11 @@ const A: ClientKey = ClientKey::V4(1);
 const B: ClientKey = ClientKey::V4(2);
 const C: ClientKey = ClientKey::V6(3);
 
+fn after(millis: u64) -> Verdict {
+    let after = Duration::from_millis(millis);
+    Verdict::Admit { after }
+}
+
 fn refuse(retry_after_seconds: u64) -> Verdict {
     Verdict::Refuse {
         retry_after_seconds,
@@ -29,21 +40,49 @@ fn refuse(retry_after_seconds: u64) -> Verdict {
 #[test]
 fn clients_do_not_use_up_each_others_limit() {
     let (admission, _clock) = admission(limits(1, 0, 2_000, 10));
-    assert_eq!(admission.request(A), Verdict::Admit);
-    assert_eq!(admission.request(A), Verdict::Admit);
+    assert_eq!(admission.request(A), Verdict::ADMIT);
+    assert_eq!(admission.request(A), Verdict::ADMIT);
     assert_eq!(admission.request(A), refuse(1));
-    assert_eq!(admission.request(B), Verdict::Admit);
+    assert_eq!(admission.request(B), Verdict::ADMIT);
 }
 
 #[test]
 fn the_wait_is_honest() {
     let (admission, clock) = admission(limits(0, 10, 10_000, 10));
-    assert_eq!(admission.bytes(A, 100 * 1024), Verdict::Admit);
+    assert_eq!(admission.bytes(A, 100 * 1024), Verdict::ADMIT);
     assert_eq!(admission.bytes(A, 35 * 1024), refuse(4));
     clock.advance(Duration::from_millis(3_400));
     assert_eq!(admission.bytes(A, 35 * 1024), refuse(1));
     clock.advance(Duration::from_millis(100));
-    assert_eq!(admission.bytes(A, 35 * 1024), Verdict::Admit);
+    assert_eq!(admission.bytes(A, 35 * 1024), Verdict::ADMIT);
+}
+
+#[test]
+fn what_exceeds_the_burst_by_little_is_held_back_in_turn() {
+    let (admission, clock) = admission(paced(limits(10, 0, 1_000, 10), 500));
+    for _ in 0..10 {
+        assert_eq!(admission.request(A), Verdict::ADMIT);
+    }
+    for place in 1..=5 {
+        assert_eq!(admission.request(A), after(place * 100));
+    }
+    assert_eq!(admission.request(A), refuse(1), "the queue is full");
+    clock.advance(Duration::from_millis(200));
+    assert_eq!(admission.request(A), after(400));
+    assert_eq!(admission.request(B), Verdict::ADMIT);
+}
+
+#[test]
+fn of_two_limits_the_stricter_one_counts() {
+    let never = Verdict::Never { bytes_max: 1 };
+    for (one, two, both) in [
+        (Verdict::ADMIT, after(3), after(3)),
+        (after(3), after(2), after(3)),
+        (after(3), refuse(1), refuse(1)),
+        (never, after(3), never),
+    ] {
+        assert_eq!(one.and(two), both);
+    }
 }
 
 #[test]
@@ -55,7 +94,7 @@ fn what_exceeds_the_burst_is_never_promised_for_later() {
             bytes_max: 20 * 1024
         }
     );
-    assert_eq!(admission.bytes(A, 20 * 1024), Verdict::Admit);
+    assert_eq!(admission.bytes(A, 20 * 1024), Verdict::ADMIT);
     assert_eq!(
         admission.bytes(A, usize::MAX),
         Verdict::Never {
@@ -67,9 +106,9 @@ fn what_exceeds_the_burst_is_never_promised_for_later() {
 #[test]
 fn a_flood_of_clients_shares_one_limit_and_forgets_nobody_active() {
     let (admission, clock) = admission(limits(1, 0, 1_000, 2));
-    assert_eq!(admission.request(A), Verdict::Admit);
-    assert_eq!(admission.request(B), Verdict::Admit);
-    assert_eq!(admission.request(C), Verdict::Admit);
+    assert_eq!(admission.request(A), Verdict::ADMIT);
+    assert_eq!(admission.request(B), Verdict::ADMIT);
+    assert_eq!(admission.request(C), Verdict::ADMIT);
     assert_eq!(
         admission.request(ClientKey::V4(4)),
         refuse(1),
@@ -78,7 +117,7 @@ fn a_flood_of_clients_shares_one_limit_and_forgets_nobody_active() {
     assert_eq!(admission.request(A), refuse(1), "A is still known");
     assert_eq!(admission.tracked_clients(), 2);
     clock.advance(Duration::from_secs(5));
-    assert_eq!(admission.request(C), Verdict::Admit);
+    assert_eq!(admission.request(C), Verdict::ADMIT);
     assert_eq!(
         admission.tracked_clients(),
         1,
@@ -123,9 +162,11 @@ proptest! {
     fn agrees_with_a_naive_token_bucket(
         rate in 1_u32..200,
         burst_seconds in 1_u32..6,
+        pacing_seconds in 0_u32..3,
         steps in prop::collection::vec((0_u64..3_000, 0_usize..300_000), 1..80),
     ) {
-        let (admission, clock) = admission(limits(0, rate, u64::from(burst_seconds) * 1_000, 4));
+        let limits = limits(0, rate, u64::from(burst_seconds) * 1_000, 4);
+        let (admission, clock) = admission(paced(limits, u64::from(pacing_seconds) * 1_000));
         let size = f64::from(rate * burst_seconds);
         let mut bucket = Bucket { per_second: f64::from(rate), size, tokens: size };
         for (wait_ms, bytes) in steps {
@@ -136,20 +177,25 @@ proptest! {
             let verdict = admission.bytes(A, bytes);
             // Whole nanoseconds a cell make the two differ by less than this.
             let slack = 0.001;
+            let borrowed_max = f64::from(rate * pacing_seconds);
             match verdict {
-                Verdict::Admit => {
-                    prop_assert!(cells <= bucket.tokens + slack, "{cells} of {}", bucket.tokens);
+                Verdict::Admit { after } => {
                     bucket.tokens -= cells;
+                    let borrowed = (-bucket.tokens).max(0.0);
+                    prop_assert!(borrowed <= borrowed_max + slack, "{borrowed} borrowed");
+                    // Whole cells are waited for.
+                    let waited = after.as_secs_f64() * bucket.per_second;
+                    prop_assert!(waited + slack >= borrowed && waited < borrowed + 1.0 + slack, "{waited} for {borrowed}");
                 }
                 Verdict::Refuse { retry_after_seconds } => {
-                    let missing = cells - bucket.tokens;
-                    prop_assert!(missing > -slack && cells <= size + slack);
+                    let missing = cells - bucket.tokens - borrowed_max;
+                    prop_assert!(missing > -slack && cells <= size + borrowed_max + slack);
                     let expected = (missing / bucket.per_second).max(0.0);
                     let told = retry_after_seconds as f64;
                     prop_assert!(told >= 1.0 && told + slack >= expected && told <= expected.max(1.0) + 1.0 + slack,
                         "told {told}, expected {expected}");
                 }
-                Verdict::Never { .. } => prop_assert!(cells > size),
+                Verdict::Never { .. } => prop_assert!(cells > size + borrowed_max),
             }
         }
     }

@@ -162,6 +162,7 @@ fn kind(code: &str) -> (&'static str, u16) {
 pub fn of_problem(problem: &Problem) -> Reply {
     let (kind, status) = match problem.code {
         Code::RateLimited
+        | Code::TooManyDenials
         | Code::Overloaded
         | Code::KafkaUnavailable
         | Code::NotAcknowledged
@@ -170,7 +171,8 @@ pub fn of_problem(problem: &Problem) -> Reply {
         | Code::KeyUnreadable
         | Code::KeyUnknown
         | Code::KeyExpired
-        | Code::ScopeMissing => ("security_exception", problem.code.status().0),
+        | Code::ScopeMissing
+        | Code::DialectNotAllowed => ("security_exception", problem.code.status().0),
         Code::InvalidJson | Code::InvalidEncoding | Code::UnreadableBody => {
             ("parse_exception", problem.code.status().0)
         }

@@ -54,9 +54,12 @@ pub fn of_problem(problem: &Problem) -> Reply {
         Code::KeyMissing => (401, 2, "Token is required"),
         Code::KeyUnreadable => (401, 3, "Invalid authorization"),
         Code::KeyUnknown => (403, 4, "Invalid token"),
-        Code::KeyExpired | Code::ScopeMissing => (403, 1, "Token disabled"),
+        Code::KeyExpired | Code::ScopeMissing | Code::DialectNotAllowed => {
+            (403, 1, "Token disabled")
+        }
         Code::EmptyBody => (400, 5, "No data"),
         Code::RateLimited
+        | Code::TooManyDenials
         | Code::Overloaded
         | Code::KafkaUnavailable
         | Code::NotAcknowledged

@@ -61,7 +61,7 @@ pub fn of_settled(encoding: Encoding, settled: &Settled) -> Reply {
 #[must_use]
 pub fn of_problem(encoding: Encoding, problem: &Problem) -> Reply {
     let status = match problem.code {
-        Code::RateLimited => 503,
+        Code::RateLimited | Code::TooManyDenials => 503,
         code => code.status().0,
     };
     let told = Status {

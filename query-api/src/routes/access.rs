@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,6 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use service::access::credential::{self, Credential, Unreadable};
 use service::access::{Caller, Denial, Scope};
+use service::tls::ClientCertificate;
 use utoipa::ToSchema;
 
 use super::{App, Route, read_body, reply_of};
@@ -62,8 +64,15 @@ impl App {
         Ok(View { caller, searcher })
     }
 
-    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Denial> {
-        self.access.caller(credential_of(headers), super::now())
+    fn caller(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Caller, Denial> {
+        // A browser shows its certificate to whichever page asks, as it sends cookies.
+        let certificate = certificate.filter(|_| is_from_our_page(headers));
+        let credential = credential_of(headers);
+        self.access.caller(credential, certificate, super::now())
     }
 }
 
@@ -82,7 +91,8 @@ pub(super) async fn admit(
     let Some(scope) = scope else {
         return next.run(request).await;
     };
-    let caller = app.caller(request.headers());
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let caller = app.caller(request.headers(), certificate);
     let denial = match caller {
         Ok(caller) if caller.may(scope) => {
             request.extensions_mut().insert(caller);
@@ -106,8 +116,7 @@ fn credential_of(headers: &HeaderMap) -> Option<Result<Credential, Unreadable>> 
     if sent.is_some() {
         return sent;
     }
-    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
-    if !matches!(site, None | Some(b"same-origin" | b"none")) {
+    if !is_from_our_page(headers) {
         return None;
     }
     let cookies = headers.get_all(header::COOKIE).iter();
@@ -119,6 +128,12 @@ fn credential_of(headers: &HeaderMap) -> Option<Result<Credential, Unreadable>> 
     let token = URL_SAFE_NO_PAD.decode(token).ok();
     let token = token.and_then(|token| String::from_utf8(token).ok());
     Some(token.map_or(Err(Unreadable), |token| Credential::from_token(&token)))
+}
+
+/// As far as a browser says; programs say nothing of it.
+fn is_from_our_page(headers: &HeaderMap) -> bool {
+    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+    matches!(site, None | Some(b"same-origin" | b"none"))
 }
 
 /// Who the sender of a request is.
@@ -156,9 +171,13 @@ impl Session {
 
 pub(super) async fn session(
     State(app): State<Arc<App>>,
+    certificate: Option<Extension<ClientCertificate>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let caller = app.caller(&headers).map_err(Problem::denied)?;
+    let certificate = certificate
+        .as_ref()
+        .map(|Extension(certificate)| certificate);
+    let caller = app.caller(&headers, certificate).map_err(Problem::denied)?;
     Ok(reply_of(&Session::of(&caller)))
 }
 
@@ -175,7 +194,8 @@ pub(super) async fn sign_in(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let is_https = request.headers().get("x-forwarded-proto") == Some(&HTTPS);
+    let forwarded = request.headers().get("x-forwarded-proto");
+    let is_https = app.is_https || forwarded == Some(&HTTPS);
     let body = read_body(request).await?;
     let sign_in: SignIn = parameters::object(&body).map_err(|_| {
         let detail = "the body is `{\"key\":\"ID.SECRET\"}`";
@@ -183,7 +203,7 @@ pub(super) async fn sign_in(
     })?;
     let credential = Credential::from_token(sign_in.key.trim());
     let token = credential.as_ref().ok().map(Credential::to_token);
-    let caller = app.access.caller(Some(credential), super::now());
+    let caller = app.access.caller(Some(credential), None, super::now());
     let caller = caller.map_err(Problem::denied)?;
     let mut response = reply_of(&Session::of(&caller));
     if let (Some(_), Some(token)) = (caller.key(), token) {

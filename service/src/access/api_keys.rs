@@ -1,6 +1,6 @@
 //! Which API keys there are, and what each of them may do.
 //!
-//! In the flow: the key file's text → **`api_keys`**; `credential` → here → a caller.
+//! In the flow: the key file → `reloaded` → **`api_keys`**; `credential` → here → a caller.
 //! The file holds the SHA-256 of each secret and never the secret. A fast hash
 //! is enough, because secrets are 256 random bits and no passwords; they are
 //! compared in a time that does not depend on where they differ.
@@ -8,12 +8,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use log_event::dialect::Dialect;
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use serde::Deserialize;
@@ -21,6 +23,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::credential::Credential;
+use crate::reloaded::Reloaded;
+use crate::tls::ClientCertificate;
 use crate::units::{ByteSize, Span};
 
 /// The most keys in one file.
@@ -100,13 +104,18 @@ pub struct ApiKey {
     pub id: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// The protocols that it may send events in.
+    pub dialects: Vec<Dialect>,
     /// Whose events it sends and sees.
     pub tenant: Option<Tenant>,
     /// From then on it is refused.
     pub expires: Option<Timestamp>,
     /// How much it may send.
     pub quota: Quota,
-    secret_sha256: [u8; 32],
+    /// `None`: only a certificate proves it.
+    secret_sha256: Option<[u8; 32]>,
+    /// The name in the certificate that proves it, too.
+    certificate: Option<String>,
 }
 
 /// How much a key may send; without a rate, as much as there is room for.
@@ -134,12 +143,13 @@ impl Default for Quota {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeys {
     by_id: HashMap<String, Arc<ApiKey>>,
+    by_certificate: HashMap<String, Arc<ApiKey>>,
 }
 
 /// Why a text is no key file: every fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
-pub struct NoKeyFile(pub(super) Vec<String>);
+pub struct NoKeyFile(Vec<String>);
 
 /// The file as TOML has it.
 #[derive(Deserialize)]
@@ -153,8 +163,10 @@ struct Written {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct WrittenKey {
     id: String,
-    secret_sha256: String,
+    secret_sha256: Option<String>,
+    certificate: Option<String>,
     scopes: Vec<Scope>,
+    dialects: Option<Vec<String>>,
     tenant: Option<String>,
     expires: Option<toml::value::Datetime>,
     requests_per_second: Option<u32>,
@@ -163,6 +175,17 @@ struct WrittenKey {
 }
 
 impl ApiKeys {
+    /// Reads a key file, to be read again whenever it changes.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn load(path: PathBuf) -> Result<Reloaded<Self>, String> {
+        Reloaded::load("the API keys", vec![path], |contents| {
+            let text = std::str::from_utf8(&contents[0]).map_err(|error| error.to_string())?;
+            Self::read(text).map_err(|error| error.to_string())
+        })
+    }
+
     /// Reads a key file's text.
     ///
     /// # Errors
@@ -177,20 +200,27 @@ impl ApiKeys {
         if written.key.len() > KEYS_MAX {
             faults.push(format!("there are more than {KEYS_MAX} keys"));
         }
-        let mut by_id = HashMap::new();
+        let mut keys = Self::default();
         for (at, written) in written.key.into_iter().enumerate() {
             let shown: String = written.id.chars().take(ID_CHARS_MAX).collect();
             let mut fault = |what: &dyn fmt::Display| {
                 faults.push(format!("key {} (`{shown}`): {what}", at + 1));
             };
-            if let Some(key) = written.check(&mut fault)
-                && by_id.insert(key.id.clone(), Arc::new(key)).is_some()
-            {
+            let Some(key) = written.check(&mut fault).map(Arc::new) else {
+                continue;
+            };
+            if let Some(name) = &key.certificate {
+                let other = keys.by_certificate.insert(name.clone(), Arc::clone(&key));
+                if other.is_some() {
+                    fault(&"there is another key with this certificate");
+                }
+            }
+            if keys.by_id.insert(key.id.clone(), key).is_some() {
                 fault(&"there is another key with this id");
             }
         }
         match faults.is_empty() {
-            true => Ok(Self { by_id }),
+            true => Ok(keys),
             false => Err(NoKeyFile(faults)),
         }
     }
@@ -200,8 +230,15 @@ impl ApiKeys {
     pub fn find(&self, credential: &Credential) -> Option<Arc<ApiKey>> {
         let key = self.by_id.get(&credential.id)?;
         let given = Sha256::digest(&credential.secret);
-        let is_it: bool = key.secret_sha256.ct_eq(given.as_slice()).into();
+        let is_it: bool = key.secret_sha256?.ct_eq(given.as_slice()).into();
         is_it.then(|| Arc::clone(key))
+    }
+
+    /// The key for one of the names that a certificate proves.
+    #[must_use]
+    pub fn certified(&self, certificate: &ClientCertificate) -> Option<Arc<ApiKey>> {
+        let mut names = certificate.0.iter();
+        names.find_map(|name| self.by_certificate.get(name).map(Arc::clone))
     }
 
     /// All of them, in no order.
@@ -213,12 +250,26 @@ impl ApiKeys {
 impl WrittenKey {
     fn check(self, fault: &mut dyn FnMut(&dyn fmt::Display)) -> Option<ApiKey> {
         let id = check_id(&self.id).map_err(|error| fault(&error)).ok();
-        let secret_sha256 = hash_from_hex(&self.secret_sha256);
-        if secret_sha256.is_none() {
+        let secret_sha256 = self.secret_sha256.as_deref().map(hash_from_hex);
+        if secret_sha256 == Some(None) {
             fault(&"`secret-sha256` must be 64 hexadecimal digits: printf %s SECRET | sha256sum");
+        }
+        if secret_sha256.is_none() && self.certificate.is_none() {
+            fault(&"neither `secret-sha256` nor `certificate` is there to prove it");
         }
         if self.scopes.is_empty() {
             fault(&"`scopes` is empty: such a key may do nothing");
+        }
+        let dialects = self.dialects.map(|names| {
+            let dialects: Result<Vec<Dialect>, String> =
+                names.iter().map(|name| name.parse()).collect();
+            dialects
+                .map_err(|error| fault(&format!("`dialects`: {error}")))
+                .ok()
+        });
+        let dialects = dialects.unwrap_or_else(|| Some(Dialect::ALL.to_vec()));
+        if dialects.as_ref().is_some_and(Vec::is_empty) {
+            fault(&"`dialects` is empty: leave it out to allow all");
         }
         let tenant = self.tenant.map(|name| name.parse::<Tenant>()).transpose();
         let tenant = tenant.map_err(|error| fault(&error)).ok();
@@ -254,10 +305,12 @@ impl WrittenKey {
         let key = ApiKey {
             quota,
             id: id?,
-            secret_sha256: secret_sha256?,
+            secret_sha256: secret_sha256.flatten(),
+            certificate: self.certificate,
             tenant: tenant?,
             expires: expires?,
             scopes: self.scopes,
+            dialects: dialects?,
         };
         (!key.scopes.is_empty()).then_some(key)
     }
@@ -400,6 +453,7 @@ mod tests {
             id = "a b"
             secret-sha256 = "12"
             scopes = []
+            dialects = ["otlp", "gelf"]
             tenant = "Shop"
             expires = 2027-06-30
             requests-per-second = 0
@@ -408,6 +462,17 @@ mod tests {
             [[key]]
             id = "twice"
             secret-sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+            scopes = ["query"]
+            [[key]]
+            id = "unproved"
+            scopes = ["query"]
+            [[key]]
+            id = "one"
+            certificate = "a.example"
+            scopes = ["query"]
+            [[key]]
+            id = "two"
+            certificate = "a.example"
             scopes = ["query"]
             [[key]]
             id = "twice"
@@ -419,12 +484,15 @@ mod tests {
             "key 1 (`a b`): an id is",
             "key 1 (`a b`): `secret-sha256` must be",
             "key 1 (`a b`): `scopes` is empty",
+            "key 1 (`a b`): `dialects`: a dialect is one of",
             "key 1 (`a b`): `Shop` names no tenant",
             "key 1 (`a b`): `expires` is written",
             "key 1 (`a b`): `requests-per-second` must be",
             "key 1 (`a b`): `bytes-per-second` is written",
             "key 1 (`a b`): `burst` is written",
-            "key 3 (`twice`): there is another key",
+            "key 3 (`unproved`): neither",
+            "key 5 (`two`): there is another key with this certificate",
+            "key 6 (`twice`): there is another key with this id",
         ];
         assert_eq!(faults.len(), starts.len(), "{faults:?}");
         for (fault, start) in faults.iter().zip(starts) {
