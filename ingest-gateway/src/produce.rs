@@ -10,13 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME, TENANT};
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
-};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use tokio::sync::oneshot;
 
 use crate::admission::Reservation;
@@ -25,6 +22,10 @@ use crate::delivery::{Deliveries, Fate, fate};
 use crate::kafka_settings::KafkaSettings;
 use crate::metrics::Metrics;
 use crate::reachability::Reachability;
+
+mod reports;
+
+use reports::{Reports, cause};
 
 /// How long the probe waits for Kafka's answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,6 +41,8 @@ pub struct Producer {
     shared: Arc<Shared>,
     /// Replaced when librdkafka calls an error fatal: it then refuses for ever.
     current: RwLock<Threaded>,
+    /// What the log was told last of why Kafka is not reachable.
+    told: Mutex<Option<Vec<String>>>,
 }
 
 #[derive(Debug)]
@@ -80,6 +83,7 @@ impl Producer {
             batch_bytes_max,
             shared,
             current: RwLock::new(Threaded(first)),
+            told: Mutex::default(),
         })
     }
 
@@ -241,7 +245,6 @@ impl Producer {
             self.replace();
             return;
         }
-        let was_ready = self.reasons().is_empty();
         let topic = self.settings.topic.as_str();
         match client.fetch_metadata(Some(topic), PROBE_TIMEOUT) {
             Ok(metadata) => {
@@ -262,15 +265,19 @@ impl Producer {
             }
         }
         let reasons = self.reasons();
-        match (was_ready, reasons.is_empty()) {
-            (false, true) => tracing::info!(topic, "Kafka is reachable"),
-            (true, false) => tracing::warn!(
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() == Some(&reasons) {
+            return;
+        }
+        match reasons.is_empty() {
+            true => tracing::info!(topic, "Kafka is reachable"),
+            false => tracing::warn!(
                 topic,
                 reasons = reasons.join("; "),
                 "Kafka is not reachable"
             ),
-            (true, true) | (false, false) => {}
         }
+        *told = Some(reasons);
     }
 
     fn replace(&self) {
@@ -399,94 +406,5 @@ impl Delivering {
             Metrics::observe(&metrics.kafka_ack_duration, started.elapsed());
         }
         deliveries
-    }
-}
-
-/// Receives what librdkafka reports.
-struct Reports {
-    batch_bytes_max: usize,
-    shared: Arc<Shared>,
-}
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // A broker that is away is told once by the probe, not with every try.
-        let is_quiet = matches!(
-            level,
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug
-        );
-        if is_quiet || matches!(facility, "FAIL" | "ERROR") {
-            tracing::debug!(target: "librdkafka", facility, "{message}");
-        } else {
-            tracing::warn!(target: "librdkafka", facility, "{message}");
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason);
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Arc<RequestState>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, state: Arc<RequestState>) {
-        let now = self.shared.started.elapsed();
-        match result {
-            Ok(_) => {
-                state.acknowledged.fetch_add(1, Ordering::Relaxed);
-                self.shared.reachability.delivered(now);
-            }
-            Err((error, message)) => {
-                let code = error
-                    .rdkafka_error_code()
-                    .unwrap_or(RDKafkaErrorCode::Unknown);
-                let failures = &self.shared.metrics.delivery_failures;
-                failures.with_label_values(&[cause(code)]).inc();
-                match fate(code, message.payload_len(), self.batch_bytes_max) {
-                    Fate::TooLarge => {
-                        let id = message.headers().and_then(|headers| {
-                            let id = headers.iter().find(|header| header.key == EVENT_ID)?;
-                            Some(String::from_utf8_lossy(id.value?).into_owned())
-                        });
-                        state
-                            .refused_ids
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .extend(id);
-                    }
-                    failed => {
-                        state.failed(failed, 1, || code.to_string());
-                        self.shared
-                            .reachability
-                            .delivery_failed(now, || code.to_string());
-                    }
-                }
-            }
-        }
-        state.settle(1);
-    }
-}
-
-/// The causes that operators act on differently.
-fn cause(code: RDKafkaErrorCode) -> &'static str {
-    match code {
-        RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::RequestTimedOut => "timeout",
-        RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge => {
-            "too_large"
-        }
-        RDKafkaErrorCode::TopicAuthorizationFailed
-        | RDKafkaErrorCode::ClusterAuthorizationFailed
-        | RDKafkaErrorCode::SaslAuthenticationFailed
-        | RDKafkaErrorCode::Authentication => "not_authorized",
-        RDKafkaErrorCode::UnknownTopic
-        | RDKafkaErrorCode::UnknownTopicOrPartition
-        | RDKafkaErrorCode::UnknownPartition
-        | RDKafkaErrorCode::InvalidTopic => "no_topic",
-        RDKafkaErrorCode::NotEnoughReplicas | RDKafkaErrorCode::NotEnoughReplicasAfterAppend => {
-            "not_enough_replicas"
-        }
-        RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => "purged",
-        _ => "other",
     }
 }

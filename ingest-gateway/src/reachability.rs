@@ -31,6 +31,7 @@ pub struct Reachability {
     trial_ms: AtomicU64,
     /// The last reasons, for people.
     probe_fault: Mutex<Option<String>>,
+    connection_fault: Mutex<Option<String>>,
     topic_fault: Mutex<Option<String>>,
     delivery_fault: Mutex<Option<String>>,
 }
@@ -44,6 +45,7 @@ impl Default for Reachability {
             failed_ms: AtomicU64::new(NEVER),
             trial_ms: AtomicU64::new(0),
             probe_fault: Mutex::new(None),
+            connection_fault: Mutex::new(None),
             topic_fault: Mutex::new(None),
             delivery_fault: Mutex::new(None),
         }
@@ -76,9 +78,18 @@ impl Reachability {
     /// Kafka answered the probe; `topic_fault` is what it said of the topic.
     pub fn probe_answered(&self, topic_fault: Option<String>) {
         set(&self.probe_fault, None);
+        set(&self.connection_fault, None);
         set(&self.topic_fault, topic_fault);
         self.probe_failing_since_ms.store(NEVER, Ordering::Relaxed);
         self.probe_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// A connection to a broker could not be made, or broke: why, in librdkafka's words. It says what a probe that
+    /// only waited in vain cannot: a wrong password, a certificate that is not trusted.
+    pub fn connection_failed(&self, reason: &str) {
+        // What follows differs each time: how long it took, how often it was.
+        let reason = reason.split(" (after ").next().unwrap_or(reason);
+        set(&self.connection_fault, Some(reason.to_owned()));
     }
 
     /// Kafka did not answer the probe.
@@ -110,27 +121,22 @@ impl Reachability {
     pub fn reasons(&self, now: Duration) -> Vec<String> {
         let now = millis(now);
         let mut reasons = Vec::new();
-        let text = |fault: &Mutex<Option<String>>| {
+        let known = |fault: &Mutex<Option<String>>| {
             let fault = fault.lock().unwrap_or_else(PoisonError::into_inner);
-            fault.as_deref().unwrap_or("no answer yet").to_owned()
+            fault.clone()
         };
         if self.is_away(now) || !self.probe_answered.load(Ordering::Relaxed) {
-            reasons.push(format!(
-                "Kafka does not answer: {}",
-                text(&self.probe_fault)
-            ));
+            let fault = known(&self.connection_fault).or_else(|| known(&self.probe_fault));
+            let fault = fault.as_deref().unwrap_or("no answer yet");
+            reasons.push(format!("Kafka does not answer: {fault}"));
         }
         if self.is_failing(now) {
             reasons.push(format!(
                 "Kafka does not acknowledge records: {}",
-                text(&self.delivery_fault)
+                known(&self.delivery_fault).unwrap_or_default()
             ));
         }
-        let topic = self
-            .topic_fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        reasons.extend(topic.clone());
+        reasons.extend(known(&self.topic_fault));
         reasons
     }
 
@@ -189,6 +195,25 @@ mod tests {
         kafka.probe_answered(None);
         assert!(kafka.admits(at(14)));
         assert!(kafka.reasons(at(14)).is_empty());
+    }
+
+    #[test]
+    fn why_no_connection_comes_about_is_told_rather_than_that_nothing_came() {
+        let kafka = Reachability::default();
+        kafka.probe_failed(at(2), "timed out".to_owned());
+        for attempt in [
+            "after 3ms in state AUTH_REQ",
+            "after 2ms, 4 identical error(s) suppressed",
+        ] {
+            kafka.connection_failed(&format!("Authentication failed ({attempt})"));
+            assert_eq!(
+                kafka.reasons(at(3)),
+                ["Kafka does not answer: Authentication failed"]
+            );
+        }
+        kafka.probe_answered(None);
+        kafka.probe_failed(at(10), "timed out".to_owned());
+        assert_eq!(kafka.reasons(at(20)), ["Kafka does not answer: timed out"]);
     }
 
     #[test]

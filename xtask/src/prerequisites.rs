@@ -85,6 +85,18 @@ const PYTHON: Prerequisite = Prerequisite {
     is_there: || output("python3", &["-c", "import ensurepip, venv"]).is_some(),
 };
 
+const CURL: Prerequisite = Prerequisite {
+    name: "curl",
+    purpose: "the live tests send events with it, over TLS and HTTP/2, too",
+    packages: &["curl"],
+    is_there: || runs("curl"),
+};
+const OPENSSL_COMMAND: Prerequisite = Prerequisite {
+    name: "the openssl command",
+    purpose: "it makes the certificates of the live tests",
+    packages: &["openssl"],
+    is_there: || runs("openssl"),
+};
 const LIBFAKETIME: Prerequisite = Prerequisite {
     name: "libfaketime",
     purpose: "it sets the clock of one process off",
@@ -110,7 +122,7 @@ pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLI
 /// What running the engines needs.
 pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 /// What the live tests need beyond both.
-pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON, NODE];
+pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON, NODE, CURL, OPENSSL_COMMAND];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 

@@ -41,6 +41,8 @@ pub struct Broker {
     pub heap_mib: u32,
     /// Lines of `server.properties` beside or instead of the template's.
     pub settings: Vec<(String, String)>,
+    /// Who may sign in by SCRAM-SHA-512, with which password.
+    pub users: Vec<(String, String)>,
 }
 
 impl Broker {
@@ -56,6 +58,7 @@ impl Broker {
             directory,
             heap_mib: 512,
             settings: Vec::new(),
+            users: Vec::new(),
         }
     }
 
@@ -119,6 +122,10 @@ impl Broker {
                     "-c",
                 ])
                 .arg(&properties);
+            for (name, password) in &self.users {
+                let user = format!("SCRAM-SHA-512=[name={name},password={password}]");
+                format.args(["--add-scram", &user]);
+            }
             command::run(format, interrupt, |_| {})
                 .with_context(|| format!("cannot format `{}`", data.display()))?;
         }

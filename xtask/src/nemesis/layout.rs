@@ -63,6 +63,7 @@ impl Brokers {
                 ("transaction.state.log.num.partitions", "6".to_owned()),
             ];
             Broker {
+                users: Vec::new(),
                 name: format!("broker {n}"),
                 node_id: n,
                 port: *port,

@@ -8,6 +8,7 @@
 //! `scenarios/`, and list it in that file's `SCENARIOS`. Its name is the claim that it proves. [`stage::Stage`] has
 //! everything it may do to the world.
 
+mod certificates;
 mod foreign;
 mod load;
 mod search_client;
@@ -18,6 +19,7 @@ mod scenarios {
     pub(crate) mod end_to_end;
     pub(crate) mod idempotency;
     pub(crate) mod shippers;
+    pub(crate) mod secured;
     pub(crate) mod dead_letters;
     pub(crate) mod redrive;
     pub(crate) mod holds;
@@ -56,6 +58,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("metrics", scenarios::metrics::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("shippers", scenarios::shippers::SCENARIOS),
+    ("secured", scenarios::secured::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),
     ("query_language", scenarios::query_language::SCENARIOS),
     ("analysis", scenarios::analysis::SCENARIOS),

@@ -23,6 +23,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use xtask::engines::free_port;
+use xtask::engines::kafka::Broker;
 use xtask::engines::metadata::{delete_topic, ensure_topic};
 use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
@@ -169,6 +170,16 @@ impl<'world> Stage<'world> {
             port,
             &self.world.interrupt,
         ))
+    }
+
+    /// A broker of the scenario's own, started and ready; its topics are made as records come.
+    pub(crate) fn broker(&mut self, broker: &Broker) -> Result<Part> {
+        let world = &self.world;
+        self.logs.push(broker.server_log());
+        let spec = broker.prepare(&world.distribution, &world.interrupt)?;
+        let mut part = Part::new(spec, broker.port, &world.interrupt);
+        part.start()?;
+        Ok(part)
     }
 
     /// The broker.
