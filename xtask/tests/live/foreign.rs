@@ -50,6 +50,42 @@ pub(crate) fn node(stage: &Stage<'_>, node: &Node, name: &str, source: &Path) ->
     Ok(environment)
 }
 
+/// A directory with the files of Debian packages that a file lists, unpacked and not installed: some cannot be
+/// installed beside each other.
+pub(crate) fn debian(stage: &Stage<'_>, name: &str, list: &Path) -> Result<PathBuf> {
+    let root = stage.target().join("debian").join(name);
+    once(&root, list, || {
+        fs::remove_dir_all(&root).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        let archives = root.join("archives");
+        fs::create_dir_all(&archives)?;
+        let packages = fs::read_to_string(list)?;
+        let download = || {
+            let mut apt = Command::new("apt-get");
+            apt.current_dir(&archives)
+                .args(["download", "-q"])
+                .args(packages.lines());
+            command::run(apt, &stage.interrupt(), |_| {})
+        };
+        if download().is_err() {
+            // The lists of packages are absent, or older than the packages.
+            let mut apt = Command::new("apt-get");
+            apt.args(["update", "-q"]);
+            command::run(apt, &stage.interrupt(), |_| {})?;
+            download()?;
+        }
+        for archive in fs::read_dir(&archives)? {
+            let mut dpkg = Command::new("dpkg");
+            dpkg.arg("-x").arg(archive?.path()).arg(&root);
+            command::run(dpkg, &stage.interrupt(), |_| {})?;
+        }
+        Ok(fs::remove_dir_all(&archives)?)
+    })?;
+    Ok(root)
+}
+
 /// Installs unless what is installed is what the list says.
 fn once(environment: &Path, list: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
     let wanted = fs::read_to_string(list).with_context(|| format!("reading {}", list.display()))?;

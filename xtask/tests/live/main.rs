@@ -12,6 +12,7 @@ mod certificates;
 mod foreign;
 mod load;
 mod search_client;
+mod shipper;
 mod stage;
 mod world;
 mod scenarios {

@@ -1,19 +1,16 @@
 //! The shippers and SDKs that people already run, pointed at the gateway as they are: every event is found once (EO-4).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use service::access::Scope;
 use service::access::api_keys::NewKey;
 use xtask::command;
-use xtask::node::Node;
 
-use crate::foreign;
 use crate::scenarios;
+use crate::shipper::{Shipper, Task};
 use crate::stage::{SOON, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] =
@@ -21,15 +18,6 @@ pub(crate) const SCENARIOS: &[Scenario] =
 
 /// Of each client.
 const EVENTS: usize = 250;
-
-/// A client, what it is installed in, and what it runs.
-struct Shipper {
-    name: &'static str,
-    /// Whether it says that all of its events are errors.
-    tells_level: bool,
-    program: String,
-    script: PathBuf,
-}
 
 fn every_event_of_every_client_is_there_once_and_its_level_is_known(
     stage: &mut Stage<'_>,
@@ -41,17 +29,16 @@ fn every_event_of_every_client_is_there_once_and_its_level_is_known(
     let gateway = stage.gateway(&["--api-keys", &file.display().to_string()])?;
     let _sink = stage.sink(&[])?;
     let node = stage.node()?;
-    let shippers = shippers(stage, &node)?;
-    let encoded = STANDARD.encode(format!("{}:{}", key.credential.id, key.credential.secret));
+    let shippers = Shipper::all(stage, &node)?;
+    let task = Task {
+        gateway: &gateway.url(),
+        key: &key,
+        events: EVENTS,
+        pace: Duration::ZERO,
+        patience: Duration::from_secs(4),
+    };
     for shipper in &shippers {
-        let mut run = node.command(&shipper.program);
-        run.arg(&shipper.script)
-            .env("GATEWAY", gateway.url())
-            .env("NAME", shipper.name)
-            .env("COUNT", EVENTS.to_string())
-            .env("TOKEN", key.credential.to_token())
-            .env("ENCODED", &encoded)
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let run = shipper.command(&node, task);
         command::run(run, &stage.interrupt(), |_| {}).with_context(|| shipper.name.to_owned())?;
     }
     let lines: String = (0..EVENTS).map(|n| format!("plain-text {n}\n")).collect();
@@ -65,9 +52,9 @@ fn every_event_of_every_client_is_there_once_and_its_level_is_known(
 
     let clients = shippers
         .iter()
-        .map(|shipper| (shipper.name, shipper.tells_level))
-        .chain([("plain-text", false)]);
-    let clients: Vec<(&str, bool)> = clients.collect();
+        .map(|shipper| (shipper.name, shipper.level))
+        .chain([("plain-text", None)]);
+    let clients: Vec<(&str, Option<&str>)> = clients.collect();
     stage.wait_for("all events", SOON, || {
         stage.has_documents((clients.len() * EVENTS) as u64)
     })?;
@@ -81,8 +68,8 @@ fn every_event_of_every_client_is_there_once_and_its_level_is_known(
         let level = event["level"].as_str();
         levels.entry(message).or_default().push(level);
     }
-    for (name, tells_level) in clients {
-        let expected = [tells_level.then_some("error")];
+    for (name, level) in clients {
+        let expected = [level];
         for n in 0..EVENTS {
             let message = format!("{name} {n}");
             let found = levels.remove(message.as_str()).unwrap_or_default();
@@ -94,41 +81,4 @@ fn every_event_of_every_client_is_there_once_and_its_level_is_known(
     }
     ensure!(levels.is_empty(), "nobody sent {levels:?}");
     Ok(())
-}
-
-fn shippers(stage: &Stage<'_>, node: &Node) -> Result<Vec<Shipper>> {
-    let scripts = stage.root().join("xtask/tests/live/scenarios/shippers");
-    let python = |list: &str| -> Result<String> {
-        let name = format!("shippers-{list}");
-        let requirements = scripts.join(format!("requirements-{list}.txt"));
-        let program = foreign::python(stage, &name, &requirements)?.join("python");
-        Ok(program.to_string_lossy().into_owned())
-    };
-    let (a, b) = (python("a")?, python("b")?);
-    let scripts_in_node = foreign::node(stage, node, "shippers", &scripts)?;
-    let in_python = [
-        ("opentelemetry-python-1.44", &a, "otlp.py"),
-        ("opentelemetry-python-1.45", &b, "otlp.py"),
-        ("elasticsearch-py-9", &a, "bulk.py"),
-        ("elasticsearch-py-8", &b, "bulk.py"),
-        ("python-logging-loki", &a, "loki.py"),
-        ("splunk_handler", &b, "hec.py"),
-    ];
-    let in_node = [
-        ("opentelemetry-js", "otlp.mjs"),
-        ("elasticsearch-js-9", "bulk.mjs"),
-    ];
-    let in_python = in_python.map(|(name, program, script)| Shipper {
-        name,
-        tells_level: script != "hec.py",
-        program: program.clone(),
-        script: scripts.join(script),
-    });
-    let in_node = in_node.map(|(name, script)| Shipper {
-        name,
-        tells_level: true,
-        program: "node".to_owned(),
-        script: scripts_in_node.join(script),
-    });
-    Ok(in_python.into_iter().chain(in_node).collect())
 }

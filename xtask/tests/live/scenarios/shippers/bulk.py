@@ -1,14 +1,19 @@
 """Elasticsearch's Python client and its bulk helper."""
 
 import os
+import time
 
 from elasticsearch import Elasticsearch, helpers
 
 name, count = os.environ["NAME"], int(os.environ["COUNT"])
+pace = float(os.environ["PACE"])
 client = Elasticsearch(os.environ["GATEWAY"], api_key=os.environ["ENCODED"])
 assert client.info()["tagline"] == "You Know, for Search"
-actions = (
-    {
+
+
+def action(n):
+    time.sleep(pace)
+    return {
         "_op_type": "create" if n % 2 else "index",
         "_index": "app",
         "_id": f"{name}-{n}",
@@ -19,7 +24,9 @@ actions = (
             "service": {"name": name},
         },
     }
-    for n in range(count)
-)
-written, errors = helpers.bulk(client, actions, chunk_size=100, max_retries=3)
+
+
+actions = map(action, range(count))
+chunk = 100 if pace == 0 else 10
+written, errors = helpers.bulk(client, actions, chunk_size=chunk, max_retries=10)
 assert (written, errors) == (count, []), (written, errors)

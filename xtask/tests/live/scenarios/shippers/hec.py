@@ -2,11 +2,13 @@
 
 import logging
 import os
+import time
 from urllib.parse import urlparse
 
 from splunk_handler import SplunkHandler
 
 name, count = os.environ["NAME"], int(os.environ["COUNT"])
+pace = float(os.environ["PACE"])
 gateway = urlparse(os.environ["GATEWAY"])
 handler = SplunkHandler(
     host=gateway.hostname,
@@ -16,7 +18,7 @@ handler = SplunkHandler(
     token=os.environ["TOKEN"],
     index="main",
     hostname=name,
-    flush_interval=1,
+    flush_interval=0.1,
     retry_count=3,
 )
 logger = logging.getLogger("shop")
@@ -24,4 +26,5 @@ logger.setLevel(logging.INFO)
 logger.addHandler(handler)
 for n in range(count):
     logger.error("%s %d", name, n)
+    time.sleep(pace)
 logging.shutdown()

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import time
 
 import logging_loki
 
 name, count = os.environ["NAME"], int(os.environ["COUNT"])
+pace = float(os.environ["PACE"])
 handler = logging_loki.LokiHandler(
     url=os.environ["GATEWAY"] + "/loki/api/v1/push",
     tags={"app": name},
@@ -13,9 +15,11 @@ handler = logging_loki.LokiHandler(
     version="1",
 )
 # The handler tells what went wrong nowhere else.
-handler.handleError = lambda record: os._exit(1)
+if pace == 0:
+    handler.handleError = lambda record: os._exit(1)
 logger = logging.getLogger("shop")
 logger.setLevel(logging.INFO)
 logger.addHandler(handler)
 for n in range(count):
     logger.error("%s %d", name, n)
+    time.sleep(pace)
