@@ -3,7 +3,7 @@
 //! In the order in which `cargo xtask up` meets them: where things are (`workspace`), what the machine lacks
 //! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
-//! while (`outage`, on a `pipeline` of its own). `test`, `node`, `page`, `mutants` and `tidy` are `cargo xtask test`;
+//! while (`outage`, on a `pipeline` of its own). `test`, `fuzz`, `node`, `page`, `mutants` and `tidy` are `cargo xtask test`;
 //! `page_speed` measures the page.
 //! The live tests are built from the same parts.
 //!
@@ -27,5 +27,6 @@ pub mod test;
 pub mod node;
 pub mod page;
 pub mod page_speed;
+pub mod fuzz;
 pub mod mutants;
 pub mod tidy;

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::command;
+use crate::fuzz;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::mutants;
 use crate::page::{self, Page};
@@ -27,6 +28,9 @@ pub struct Options {
     /// What stage `sim` simulates, if not what CI does.
     #[command(flatten)]
     pub seeds: Seeds,
+    /// `fuzz`: for how long each target runs.
+    #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS)]
+    pub seconds: u64,
     /// `live`: the scenarios alone whose names contain this.
     #[arg(long, value_name = "PART")]
     pub only: Option<String>,
@@ -77,6 +81,8 @@ pub enum Choice {
     Sim,
     /// Whether the simulation notices each known fatal mistake; not a part of `all`.
     Mutants,
+    /// Each decoder of the gateway against random bytes.
+    Fuzz,
     /// The scenarios on real Kafka and real Elasticsearch.
     Live,
     /// The explorer page: its checks, whether what is committed is what it builds, and all of it in a real browser.
@@ -84,11 +90,12 @@ pub enum Choice {
 }
 
 /// The stages of `all`, in the order in which they fail fastest. `sim` is a part of `unit`.
-const ALL: [Choice; 6] = [
+const ALL: [Choice; 7] = [
     Choice::Fmt,
     Choice::Tidy,
     Choice::Lint,
     Choice::Unit,
+    Choice::Fuzz,
     Choice::Ui,
     Choice::Live,
 ];
@@ -113,7 +120,7 @@ pub fn test(options: &Options) -> Result<()> {
         needed.extend_from_slice(match stage {
             Choice::Live => &[BUILD, ENGINES, CHECKS, FAKETIME],
             Choice::Ui => &[BUILD, ENGINES, CHECKS, FAKETIME, PAGE],
-            Choice::Lint | Choice::Unit => &[BUILD],
+            Choice::Lint | Choice::Unit | Choice::Fuzz => &[BUILD],
             Choice::Fmt | Choice::Tidy | Choice::Sim | Choice::Mutants | Choice::All => &[],
         });
     }
@@ -194,6 +201,9 @@ fn run(
     interrupt: &Interrupt,
 ) -> Result<()> {
     let Options { seeds, only, .. } = options;
+    if stage == Choice::Fuzz {
+        fuzz::run(options.seconds, workspace, progress, interrupt)?;
+    }
     if stage == Choice::Ui {
         Page::new(workspace, progress, interrupt)?.check(workspace, progress, interrupt)?;
     }
@@ -281,7 +291,7 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
             "--",
             page::THEME,
         ]],
-        Choice::Tidy | Choice::Mutants | Choice::All => &[],
+        Choice::Tidy | Choice::Mutants | Choice::Fuzz | Choice::All => &[],
     }
 }
 
@@ -312,7 +322,7 @@ mod tests {
     fn every_stage_runs_something() {
         for stage in ALL.iter().chain(&[Choice::Sim]) {
             assert!(
-                *stage == Choice::Tidy || !cargo_commands(*stage).is_empty(),
+                matches!(stage, Choice::Tidy | Choice::Fuzz) || !cargo_commands(*stage).is_empty(),
                 "{stage:?}"
             );
         }

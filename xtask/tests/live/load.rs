@@ -36,18 +36,40 @@ impl Load {
     /// Starts a load through a gateway; every request can be repeated safely.
     pub(crate) fn through(stage: &Stage<'_>, gateway: &Part, flags: &[&str]) -> Result<Self> {
         let url = gateway.url();
-        Self::start(stage, &["--target", &url, "--idempotency-keys"], flags)
+        Self::start(
+            stage,
+            "load",
+            &["--target", &url, "--idempotency-keys"],
+            flags,
+        )
+    }
+
+    /// The same under a name of its own, for one of several.
+    pub(crate) fn named(
+        stage: &Stage<'_>,
+        name: &str,
+        gateway: &Part,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let url = gateway.url();
+        let to = ["--target", &url, "--idempotency-keys", "--run", name];
+        Self::start(stage, name, &to, flags)
     }
 
     /// Starts a load past the gateway, as another producer sends it.
     pub(crate) fn past_the_gateway(stage: &Stage<'_>, flags: &[&str]) -> Result<Self> {
         let (brokers, topic) = (&stage.wiring.kafka, &stage.wiring.topic);
-        Self::start(stage, &["--kafka", brokers, "--topic", topic], flags)
+        Self::start(
+            stage,
+            "load",
+            &["--kafka", brokers, "--topic", topic],
+            flags,
+        )
     }
 
-    fn start(stage: &Stage<'_>, to: &[&str], flags: &[&str]) -> Result<Self> {
-        let file = |name: &str| stage.directory.join(name);
-        let (ledger, output) = (file("ledger"), file("generate.json"));
+    fn start(stage: &Stage<'_>, name: &str, to: &[&str], flags: &[&str]) -> Result<Self> {
+        let file = |kind: &str| stage.directory.join(format!("{name}.{kind}"));
+        let (ledger, output) = (file("ledger"), file("json"));
         let child = Command::new(stage.binary("loadtest"))
             .args(["generate", "--json", "--ledger"])
             .arg(&ledger)
@@ -55,7 +77,7 @@ impl Load {
             .args(flags)
             .stdin(Stdio::null())
             .stdout(File::create(&output)?)
-            .stderr(File::create(file("generate.log"))?)
+            .stderr(File::create(file("log"))?)
             .spawn()
             .context("starting loadtest generate")?;
         Ok(Self {

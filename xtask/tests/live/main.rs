@@ -20,7 +20,9 @@ mod scenarios {
     pub(crate) mod end_to_end;
     pub(crate) mod idempotency;
     pub(crate) mod shippers;
+    pub(crate) mod lost_replies;
     pub(crate) mod secured;
+    pub(crate) mod pressure;
     pub(crate) mod dead_letters;
     pub(crate) mod redrive;
     pub(crate) mod holds;
@@ -59,7 +61,9 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("metrics", scenarios::metrics::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("shippers", scenarios::shippers::SCENARIOS),
+    ("lost_replies", scenarios::lost_replies::SCENARIOS),
     ("secured", scenarios::secured::SCENARIOS),
+    ("pressure", scenarios::pressure::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),
     ("query_language", scenarios::query_language::SCENARIOS),
     ("analysis", scenarios::analysis::SCENARIOS),

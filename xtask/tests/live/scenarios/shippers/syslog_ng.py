@@ -1,17 +1,17 @@
-"""syslog-ng: a file is read, and http() sends one JSON object a line."""
+"""syslog-ng: a file is read, and http() sends one JSON object a line; its number of the message is the id."""
 
 import os
 
 from daemon import follow
 
 CONFIGURATION = """@version: 3.38
-options {{ stats-freq(0); log-fifo-size(100000); }};
+options {{ stats-freq(0); log-fifo-size(100000); use-uniqid(yes); }};
 source lines {{ file("{lines}" flags(no-parse) follow-freq(0.2)); }};
 destination gateway {{
   http(
     url("{gateway}/logs") method("POST")
     headers("Authorization: Bearer {token}", "Content-Type: application/x-ndjson")
-    body("$(format-json message=$MSG level=error hostname=$HOST)")
+    body("$(format-json eventId=$UNIQID message=$MSG level=error hostname=$HOST)")
     delimiter("\\n") batch-lines(50) batch-timeout(100) time-reopen(1) retries(100)
   );
 }};
