@@ -184,7 +184,7 @@ fn event<'a>(document: &'a [u8], operation: &Operation) -> Result<Found<'a>, Fau
     let more = [(SOURCE_INDEX, operation.index.as_str())];
     Ok(object
         .known()
-        .beside(object.text, &names, &more, operation.id.clone()))
+        .beside(&object.kept(), &names, &more, operation.id.clone()))
 }
 
 #[cfg(test)]

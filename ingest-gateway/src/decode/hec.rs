@@ -113,7 +113,7 @@ fn event<'a>(written: &Written<'a>, about: &About) -> Result<Found<'a>, Fault> {
             span_id: own.span_id,
             ..known
         };
-        return Ok(known.beside(object.text, &object.names(), &[], None));
+        return Ok(known.beside(&object.kept(), &object.names(), &[], None));
     }
     known.timestamp = timestamp;
     known.message = match serde_json::from_str(event.get()) {

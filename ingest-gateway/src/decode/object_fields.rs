@@ -13,7 +13,7 @@ use super::event_text::Known;
 
 /// The fields at the top of an object, as they are written.
 pub(super) struct Object<'a> {
-    pub(super) text: &'a str,
+    text: &'a str,
     fields: BTreeMap<Cow<'a, str>, &'a RawValue>,
 }
 
@@ -26,6 +26,27 @@ impl<'a> Object<'a> {
     pub(super) fn read(text: &'a str) -> Option<Self> {
         let Fields(fields) = serde_json::from_str(text).ok()?;
         Some(Self { text, fields })
+    }
+
+    /// The object as it is to be kept: as it is written, but with the name of a level that pino or bunyan wrote as
+    /// a number (pino documentation, `level`).
+    pub(super) fn kept(&self) -> Cow<'a, str> {
+        let Some(number) = self.fields.get("level").map(|raw| raw.get()) else {
+            return Cow::Borrowed(self.text);
+        };
+        let name = match number {
+            "10" => "trace",
+            "20" => "debug",
+            "30" => "info",
+            "40" => "warn",
+            "50" => "error",
+            "60" => "fatal",
+            _ => return Cow::Borrowed(self.text),
+        };
+        // The number is a part of the text, read from it without a copy.
+        let at = number.as_ptr() as usize - self.text.as_ptr() as usize;
+        let (before, after) = (&self.text[..at], &self.text[at + number.len()..]);
+        Cow::Owned(format!("{before}\"{name}\"{after}"))
     }
 
     pub(super) fn names(&self) -> Vec<&str> {

@@ -54,6 +54,22 @@ fn each_operation_is_an_event_or_says_why_not() {
 }
 
 #[test]
+fn a_level_that_a_logger_writes_as_a_number_is_kept_by_its_name() {
+    let document = |level: &str| {
+        format!("{{\"index\":{{}}}}\n {{\"level\":{level} ,\"time\":1764000000000,\"msg\":\"é\"}}")
+    };
+    for (number, name) in [("10", "trace"), ("30", "info"), ("60", "fatal")] {
+        let (events, _) = read(&document(number), None).unwrap();
+        let expected = format!(
+            r#"{{"timestamp":"2025-11-24T16:00:00Z","message":"é","sourceIndex":"logs","level":"{name}" ,"time":1764000000000,"msg":"é"}}"#
+        );
+        assert_eq!(events, [expected]);
+    }
+    let (events, _) = read(&document("35"), None).unwrap();
+    assert!(events[0].contains("\"level\":35"), "{events:?}");
+}
+
+#[test]
 fn what_the_document_says_itself_is_not_said_for_it() {
     let body = "{\"index\":{}}\n{\"timestamp\":\"2023-09-15T08:00:00Z\",\"level\":\"info\",\"severity\":\"x\",\"sourceIndex\":\"mine\",\"msg\":\"m\"}";
     assert_eq!(
