@@ -2,8 +2,8 @@
 //! `corpus/`. `cargo xtask test fuzz` runs all of them for a bounded time; `cargo fuzz run fuzz-otlp` runs one on a
 //! nightly toolchain, with a sanitizer.
 //!
-//! What must hold for every body, whatever is in it: no panic, no more memory than was reserved, and of what is taken
-//! each event is a JSON object in its place.
+//! What must hold for every body, whatever is in it: no panic, no more events and bytes than may be, and of what is
+//! taken each event is a JSON object in its place. What a large body may cost, live `hostile` shows.
 
 use ingest_gateway::admission::Budget;
 use ingest_gateway::decode::{self, Limits, Request};
@@ -41,11 +41,13 @@ pub fn named(input: &[u8]) -> (Option<String>, &[u8]) {
 pub fn decode(message: &Message, body: &[u8]) {
     const BYTES_MAX: usize = 1 << 20;
     const EVENTS_MAX: usize = 1_000;
+    const EVENT_BYTES_MAX: usize = 10_000;
     let budget = Budget::new(4 << 20);
     let mut share = budget.share();
     let limits = Limits {
         events_max: EVENTS_MAX,
         bytes_max: BYTES_MAX,
+        event_bytes_max: EVENT_BYTES_MAX,
         share: &mut share,
     };
     let read = match message.read(body, BYTES_MAX, limits) {
@@ -66,7 +68,7 @@ pub fn decode(message: &Message, body: &[u8]) {
         received: Timestamp::from_millis(1_764_000_000_000).expect("a moment"),
         idempotency_key: None,
         tenant: None,
-        event_bytes_max: BYTES_MAX,
+        event_bytes_max: EVENT_BYTES_MAX,
     };
     let minter = EventIdMinter::new([7; 8]);
     let (records, refusals) = decode::decode(events, request, &minter);

@@ -34,8 +34,28 @@ pub struct Rates {
     pub kib_per_second: Option<NonZeroU32>,
     /// How much of its rate it may send at once after a silence.
     pub burst: Duration,
-    /// For how long what exceeds the burst may be held back instead of refused.
-    pub pacing_max: Duration,
+    /// What of that which exceeds the burst may be held back instead of refused.
+    pub pacing: Pacing,
+}
+
+/// Bounds what one client or key may have held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pacing {
+    /// For how long.
+    pub span: Duration,
+    /// Requests before their bodies are read.
+    pub requests_max: u32,
+    /// KiB of bodies.
+    pub kib_max: u32,
+}
+
+impl Pacing {
+    /// Nothing is held back.
+    pub const NONE: Self = Self {
+        span: Duration::ZERO,
+        requests_max: 0,
+        kib_max: 0,
+    };
 }
 
 /// The limits of each client.
@@ -57,7 +77,7 @@ impl RateLimits {
             requests_per_second: Some(PER_SECOND),
             kib_per_second: None,
             burst: Duration::from_secs(10),
-            pacing_max: Duration::ZERO,
+            pacing: Pacing::NONE,
         };
         Self { rates, clients_max }
     }
@@ -172,7 +192,7 @@ impl<C: Clock + Clone> Admission<C> {
         let clients = &mut *guard;
         if clients.known.len() >= self.limits.clients_max && !clients.known.contains_key(&client) {
             let rates = &self.limits.rates;
-            clients.sweep(now, rates.burst + rates.pacing_max + REFILL_SLACK);
+            clients.sweep(now, rates.burst + rates.pacing.span + REFILL_SLACK);
         }
         let has_room = clients.known.len() < self.limits.clients_max;
         let limiters = match clients.known.entry(client) {
@@ -193,23 +213,32 @@ impl Verdict {
         after: Duration::ZERO,
     };
 
-    /// What two limits say together.
+    /// What two limits say together; what the first refuses, the other is not asked for, and so not charged for.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Admit { after: one }, Self::Admit { after: two }) => Self::Admit {
+    pub fn and(self, other: impl FnOnce() -> Self) -> Self {
+        let Self::Admit { after: one } = self else {
+            return self;
+        };
+        match other() {
+            Self::Admit { after: two } => Self::Admit {
                 after: one.max(two),
             },
-            (Self::Admit { .. }, refused) | (refused, _) => refused,
+            refused => refused,
         }
     }
 }
 
 impl<C: Clock + Clone> Limiter<C> {
-    fn new(per_second: NonZeroU32, burst: Duration, pacing_max: Duration, clock: &C) -> Self {
+    fn new(
+        per_second: NonZeroU32,
+        burst: Duration,
+        pacing: Duration,
+        paced_max: u32,
+        clock: &C,
+    ) -> Self {
         // Float to integer casts saturate, which is what is wanted here.
         let cells = |span: Duration| (f64::from(per_second.get()) * span.as_secs_f64()) as u32;
-        let paced_cells = cells(pacing_max);
+        let paced_cells = cells(pacing).min(paced_max);
         let size = NonZeroU32::new(cells(burst)).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(per_second).allow_burst(size.saturating_add(paced_cells));
         Self {
@@ -262,10 +291,15 @@ impl<C: Clock> Clients<C> {
 
 impl<C: Clock + Clone> Limiters<C> {
     pub(crate) fn new(rates: &Rates, clock: &C) -> Self {
-        let limiter = |rate| Limiter::new(rate, rates.burst, rates.pacing_max, clock);
+        let Pacing {
+            span,
+            requests_max,
+            kib_max,
+        } = rates.pacing;
+        let limiter = |rate, paced_max| Limiter::new(rate, rates.burst, span, paced_max, clock);
         Self {
-            requests: rates.requests_per_second.map(limiter),
-            kib: rates.kib_per_second.map(limiter),
+            requests: (rates.requests_per_second).map(|rate| limiter(rate, requests_max)),
+            kib: (rates.kib_per_second).map(|rate| limiter(rate, kib_max)),
             last_seen: clock.now(),
         }
     }

@@ -19,6 +19,7 @@ use crate::admission::{RateLimits, Rates};
 use crate::body::BodyLimits;
 use crate::client::Network;
 use crate::kafka_settings::{KafkaSettings, RECORD_OVERHEAD_BYTES};
+use crate::pacing;
 
 /// The settings, in the order of the help.
 pub const PROGRAM: Program = Program {
@@ -235,7 +236,10 @@ impl Config {
             requests_per_second: NonZeroU32::new(settings.value("rate-limit-requests")),
             kib_per_second: NonZeroU32::new(kib_per_second),
             burst: settings.value::<Span>("rate-limit-burst").0,
-            pacing_max: settings.value::<Span>("rate-limit-pacing").0,
+            pacing: pacing::share(
+                settings.value::<Span>("rate-limit-pacing").0,
+                kafka.in_flight_bytes_max,
+            ),
         };
         let rate_limits = RateLimits {
             rates,
@@ -277,7 +281,7 @@ impl Config {
                 format!("must be 1ms to {}s", BURST_MAX.as_secs()),
             );
         }
-        if rates.pacing_max > PACING_MAX {
+        if rates.pacing.span > PACING_MAX {
             settings.reject(
                 "rate-limit-pacing",
                 format!("must be 0s to {}s", PACING_MAX.as_secs()),

@@ -20,6 +20,8 @@ pub mod elasticsearch;
 pub mod loki;
 pub mod hec;
 mod event_text;
+mod wire;
+mod json_parts;
 #[cfg(test)]
 mod test_support;
 mod labels;

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaResult;
 use crate::admission::{Admission, Budget, RateLimits};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::pacing::Pacing;
+use crate::pacing::HeldBack;
 use crate::produce::Producer;
 use crate::quotas::Quotas;
 
@@ -22,7 +22,7 @@ pub struct Gateway {
     pub(crate) admission: Admission,
     pub(crate) denials: Admission,
     pub(crate) quotas: Quotas,
-    pub(crate) pacing: Pacing,
+    pub(crate) held_back: HeldBack,
     pub(crate) budget: Arc<Budget>,
     pub(crate) producer: Arc<Producer>,
     pub(crate) minter: EventIdMinter,
@@ -42,8 +42,8 @@ impl Gateway {
         let gateway = Arc::new(Self {
             admission: Admission::new(config.rate_limits),
             denials: Admission::new(RateLimits::of_denials(config.rate_limits.clients_max)),
-            quotas: Quotas::new(config.replicas, config.rate_limits.rates.pacing_max),
-            pacing: Pacing::new(config.kafka.in_flight_bytes_max),
+            quotas: Quotas::new(config.replicas, config.rate_limits.rates.pacing),
+            held_back: HeldBack::new(config.kafka.in_flight_bytes_max),
             budget: Budget::new(config.kafka.in_flight_bytes_max),
             producer: Arc::new(producer),
             minter: EventIdMinter::new(process),
@@ -104,7 +104,7 @@ impl Gateway {
             "1 if Kafka answers and acknowledges, else 0.",
             move || f64::from(u8::from(producer.reasons().is_empty())),
         );
-        let held_back = self.pacing.held_back();
+        let held_back = self.held_back.budget();
         metrics.watch(
             "paced_bytes",
             "Bytes that requests hold which are held back until their rate has room for them.",

@@ -66,18 +66,17 @@ pub(crate) async fn take(
     let client = client(gateway, peer, &parts.headers);
     let access = &gateway.config.access;
     let certificate = parts.extensions.get::<ClientCertificate>();
+    let certificate = credential::certificate(certificate, &parts.headers);
     let caller = access
         .caller(credential::read(&parts.headers), certificate, received)
         .and_then(|caller| caller.if_allowed(Scope::Ingest))
         .and_then(|caller| caller.if_spoken(message.dialect()))
         .map_err(|denial| denied(gateway, client, denial))?;
-    let pacing = |verdict, what, bytes| {
-        let paced = &gateway.metrics.requests_paced;
-        gateway.pacing.pass(verdict, what, bytes, paced)
-    };
+    let (quotas, paced) = (&gateway.quotas, &gateway.metrics.requests_paced);
+    let pass = |verdict, what, bytes| gateway.held_back.pass(verdict, what, bytes, paced);
     let verdict = gateway.admission.request(client);
-    let verdict = verdict.and(gateway.quotas.request(caller.key()));
-    pacing(verdict, "requests", HEAD_BYTES).await?;
+    let verdict = verdict.and(|| quotas.request(caller.key()));
+    pass(verdict, "requests", HEAD_BYTES).await?;
     let encoding = match message.is_snappy() {
         // It is part of the message, and some clients name it besides.
         true => Encoding::Identity,
@@ -93,8 +92,8 @@ pub(crate) async fn take(
         .inc_by(body.wire_bytes as u64);
     let bytes = body.bytes.len();
     let verdict = gateway.admission.bytes(client, bytes);
-    let verdict = verdict.and(gateway.quotas.bytes(caller.key(), bytes));
-    pacing(verdict, "bytes", bytes).await?;
+    let verdict = verdict.and(|| quotas.bytes(caller.key(), bytes));
+    pass(verdict, "bytes", bytes).await?;
     let work = Work {
         message: message.clone(),
         body: body.bytes,
@@ -161,6 +160,7 @@ fn decode_and_produce_here(gateway: &Gateway, work: &mut Work) -> Result<Started
     let limits = Limits {
         events_max: config.events_per_request_max,
         bytes_max: config.kafka.in_flight_bytes_max / WRITTEN_OUT_PART,
+        event_bytes_max: config.kafka.event_bytes_max,
         share: &mut work.share,
     };
     let Read { events, operations } =

@@ -4,32 +4,46 @@
 //! so that clients beyond their rates leave room for the others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use crate::admission::{Budget, Spent, Verdict};
+use crate::admission::{Budget, Pacing, Spent, Verdict};
 use crate::error::{Code, Problem};
 
 /// The part of the bytes in flight that requests which are held back may have.
 const HELD_BACK_PART: usize = 4;
-/// What a request costs before its body is read: the buffers of its connection.
-pub(crate) const HEAD_BYTES: usize = 64 << 10;
+/// The part of that which one client or key may have, so that no one takes all of it.
+const SHARE_PART: usize = 4;
+/// What a request costs before its body is read: its head, and the buffers of its connection.
+pub(crate) const HEAD_BYTES: usize = 16 << 10;
+
+/// What one client or key may have held back, of so many bytes in flight.
+pub(crate) fn share(span: Duration, in_flight_bytes_max: usize) -> Pacing {
+    let bytes = in_flight_bytes_max / HELD_BACK_PART / SHARE_PART;
+    let count = |of: usize| u32::try_from(bytes / of).unwrap_or(u32::MAX);
+    Pacing {
+        span,
+        requests_max: count(HEAD_BYTES),
+        kib_max: count(1024),
+    }
+}
 
 /// Bounds what is held back.
 #[derive(Debug)]
-pub(crate) struct Pacing {
-    held_back: Arc<Budget>,
+pub(crate) struct HeldBack {
+    bytes: Arc<Budget>,
 }
 
-impl Pacing {
+impl HeldBack {
     pub(crate) fn new(in_flight_bytes_max: usize) -> Self {
         Self {
-            held_back: Budget::new(in_flight_bytes_max / HELD_BACK_PART),
+            bytes: Budget::new(in_flight_bytes_max / HELD_BACK_PART),
         }
     }
 
-    pub(crate) fn held_back(&self) -> Arc<Budget> {
-        Arc::clone(&self.held_back)
+    pub(crate) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.bytes)
     }
 
     /// Returns once a request that holds so many bytes may go on. `what` is limited, and `paced` counts.
@@ -46,7 +60,7 @@ impl Pacing {
         match verdict {
             Verdict::Admit { after } if after.is_zero() => Ok(()),
             Verdict::Admit { after } => {
-                let mut share = self.held_back.share();
+                let mut share = self.bytes.share();
                 let room = share.grow(bytes);
                 room.map_err(|Spent| rate_limited(what, after.as_secs() + 1))?;
                 paced.inc();
@@ -80,7 +94,6 @@ fn rate_limited(what: &str, retry_after_seconds: u64) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn counter() -> IntCounter {
         IntCounter::new("paced", "paced").unwrap()
@@ -88,15 +101,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_its_turn_and_gives_its_room_back() {
-        let (pacing, paced) = (Pacing::new(400), counter());
+        let (held_back, paced) = (HeldBack::new(400), counter());
         let started = tokio::time::Instant::now();
         let after = Duration::from_millis(700);
         let admit = Verdict::Admit { after };
-        assert_eq!(pacing.pass(admit, "bytes", 100, &paced).await, Ok(()));
+        assert_eq!(held_back.pass(admit, "bytes", 100, &paced).await, Ok(()));
         assert_eq!((started.elapsed(), paced.get()), (after, 1));
-        assert_eq!(pacing.held_back().bytes(), 0);
+        assert_eq!(held_back.budget().bytes(), 0);
         assert_eq!(
-            pacing.pass(Verdict::ADMIT, "bytes", 100, &paced).await,
+            held_back.pass(Verdict::ADMIT, "bytes", 100, &paced).await,
             Ok(())
         );
         assert_eq!((started.elapsed(), paced.get()), (after, 1));
@@ -104,12 +117,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_finds_no_room_to_wait_in_is_refused_at_once() {
-        let (pacing, paced) = (Pacing::new(400), counter());
+        let (held_back, paced) = (HeldBack::new(400), counter());
         let started = tokio::time::Instant::now();
         let admit = Verdict::Admit {
             after: Duration::from_millis(700),
         };
-        let refused = pacing.pass(admit, "bytes", 101, &paced).await.unwrap_err();
+        let refused = held_back
+            .pass(admit, "bytes", 101, &paced)
+            .await
+            .unwrap_err();
         assert_eq!(
             (refused.code, refused.retry_after_seconds),
             (Code::RateLimited, Some(1))

@@ -29,6 +29,8 @@ use reports::{Reports, cause};
 
 /// How long the probe waits for Kafka's answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the log is told that Kafka is still away: the reason may have changed, and with three brokers each has one.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// librdkafka looks for timed out records once a second.
 const REPORT_GRACE: Duration = Duration::from_secs(2);
 
@@ -41,8 +43,8 @@ pub struct Producer {
     shared: Arc<Shared>,
     /// Replaced when librdkafka calls an error fatal: it then refuses for ever.
     current: RwLock<Threaded>,
-    /// What the log was told last of why Kafka is not reachable.
-    told: Mutex<Option<Vec<String>>>,
+    /// Whether the log was told last that Kafka is reachable, and when.
+    told: Mutex<Option<(bool, Instant)>>,
 }
 
 #[derive(Debug)]
@@ -266,10 +268,14 @@ impl Producer {
         }
         let reasons = self.reasons();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.as_ref() == Some(&reasons) {
+        let is_reachable = reasons.is_empty();
+        let is_known = told.is_some_and(|(before, when)| {
+            before == is_reachable && (is_reachable || when.elapsed() < TELL_AGAIN)
+        });
+        if is_known {
             return;
         }
-        match reasons.is_empty() {
+        match is_reachable {
             true => tracing::info!(topic, "Kafka is reachable"),
             false => tracing::warn!(
                 topic,
@@ -277,7 +283,7 @@ impl Producer {
                 "Kafka is not reachable"
             ),
         }
-        *told = Some(reasons);
+        *told = Some((is_reachable, Instant::now()));
     }
 
     fn replace(&self) {

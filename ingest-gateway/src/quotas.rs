@@ -6,12 +6,11 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use service::access::{ApiKey, Quota};
 
-use crate::admission::{Limiters, Rates, Verdict};
+use crate::admission::{Limiters, Pacing, Rates, Verdict};
 
 /// So many keys are known at once; a key file has no more.
 const KEYS_MAX: usize = 10_000;
@@ -20,7 +19,7 @@ const KEYS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Quotas<C: Clock = DefaultClock> {
     replicas: NonZeroU32,
-    pacing_max: Duration,
+    pacing: Pacing,
     clock: C,
     known: Mutex<HashMap<String, Known<C>>>,
 }
@@ -34,17 +33,17 @@ struct Known<C: Clock> {
 impl Quotas {
     /// With the clock of this machine, for one of so many gateways.
     #[must_use]
-    pub fn new(replicas: NonZeroU32, pacing_max: Duration) -> Self {
-        Self::with_clock(replicas, pacing_max, DefaultClock::default())
+    pub fn new(replicas: NonZeroU32, pacing: Pacing) -> Self {
+        Self::with_clock(replicas, pacing, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> Quotas<C> {
     /// With any clock.
-    pub fn with_clock(replicas: NonZeroU32, pacing_max: Duration, clock: C) -> Self {
+    pub fn with_clock(replicas: NonZeroU32, pacing: Pacing, clock: C) -> Self {
         Self {
             replicas,
-            pacing_max,
+            pacing,
             clock,
             known: Mutex::default(),
         }
@@ -90,7 +89,7 @@ impl<C: Clock + Clone> Quotas<C> {
             requests_per_second: quota.requests_per_second.map(share),
             kib_per_second: quota.kib_per_second.map(share),
             burst: quota.burst,
-            pacing_max: self.pacing_max,
+            pacing: self.pacing,
         };
         Limiters::new(&rates, &self.clock)
     }
@@ -107,6 +106,7 @@ mod tests {
     use service::access::Scope;
     use service::access::api_keys::{ApiKeys, NewKey};
     use std::sync::Arc;
+    use std::time::Duration;
 
     fn key(id: &str, quota: &str) -> Arc<ApiKey> {
         let new = NewKey::make(id, &[Scope::Ingest], None, None, [1; 32]).unwrap();
@@ -118,7 +118,7 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let replicas = NonZeroU32::new(replicas).unwrap();
         (
-            Quotas::with_clock(replicas, Duration::ZERO, clock.clone()),
+            Quotas::with_clock(replicas, Pacing::NONE, clock.clone()),
             clock,
         )
     }

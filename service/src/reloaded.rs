@@ -18,13 +18,21 @@ const BYTES_MAX: u64 = 4 << 20;
 type Contents = Result<Vec<Vec<u8>>, String>;
 type Read<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
 
+/// What the files held.
+struct Seen {
+    /// When they were read last.
+    read: Contents,
+    /// At the last look; a file that is being written is another one at the next.
+    last: Contents,
+}
+
 /// What some files mean, and the files.
 pub struct Reloaded<T> {
     what: &'static str,
     paths: Vec<PathBuf>,
     read: Read<T>,
     current: RwLock<Arc<T>>,
-    seen: Mutex<Contents>,
+    seen: Mutex<Seen>,
     is_stale: AtomicBool,
 }
 
@@ -54,7 +62,10 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
             paths,
             read: Box::new(read),
             current: RwLock::new(Arc::new(current)),
-            seen: Mutex::new(Ok(contents)),
+            seen: Mutex::new(Seen {
+                read: Ok(contents.clone()),
+                last: Ok(contents),
+            }),
             is_stale: AtomicBool::new(false),
         })
     }
@@ -86,15 +97,17 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         });
     }
 
-    /// Looks once. The contents are compared and not the times: a file that is replaced, as Kubernetes replaces a
-    /// secret, may bear any time.
+    /// Looks once; what two looks in a row find is taken over. The contents are compared and not the times: a file that
+    /// is replaced, as Kubernetes replaces a secret, may bear any time.
     pub(crate) fn look(&self) {
         let contents = contents(&self.paths);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == contents {
+        let is_settled = seen.last == contents;
+        seen.last.clone_from(&contents);
+        if !is_settled || seen.read == contents {
             return;
         }
-        seen.clone_from(&contents);
+        seen.read.clone_from(&contents);
         let (what, paths) = (self.what, &self.paths);
         match contents.and_then(|contents| (self.read)(&contents)) {
             Ok(current) => {
@@ -160,6 +173,13 @@ mod tests {
                 Some(text) => std::fs::write(&paths[1], text).unwrap(),
                 None => std::fs::remove_file(&paths[1]).unwrap(),
             }
+            let before = (*files.current(), files.is_stale());
+            files.look();
+            assert_eq!(
+                (*files.current(), files.is_stale()),
+                before,
+                "it may be half of a file"
+            );
             files.look();
             assert_eq!(
                 (*files.current(), files.is_stale()),

@@ -7,31 +7,33 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{Next, from_fn};
-use axum::{Extension, Router};
-use http_body_util::BodyExt as _;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tower::Service;
 
-use crate::tls::{ClientCertificate, Tls};
+use crate::tls::{ClientCertificate, Secured, Tls};
 
 const HEADERS_MAX: usize = 100;
 /// Of a connection's read buffer, and with it of a request's head.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Requests at once in one HTTP/2 connection.
-const STREAMS_MAX: u32 = 128;
-/// What an HTTP/2 client may send before we read it, over all of its requests.
-const WINDOW_BYTES: u32 = 256 << 10;
+const STREAMS_MAX: u32 = 64;
+/// What an HTTP/2 client may send of one request before we read it.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// And of all of them: more, so that one which is held back does not hold back the others.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// How long to wait before accepting again when the system has no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,9 +62,10 @@ impl Server {
         stop: impl Future<Output = ()>,
         drain: Duration,
     ) -> bool {
-        let connections = GracefulShutdown::new();
         let slots = self.connections_max.min(Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(slots));
+        // Every connection has a receiver until it ends.
+        let (drains, draining) = watch::channel(());
         let mut stop = pin!(stop);
         loop {
             let next = async {
@@ -84,9 +87,9 @@ impl Server {
                 tracing::debug!(%error, %peer, "no TCP_NODELAY");
             }
             let connection = Connection {
-                router: router.clone().layer(Extension(ConnectInfo(peer))),
+                router: router.clone(),
                 head_timeout: self.head_timeout,
-                watcher: connections.watcher(),
+                draining: draining.clone(),
                 peer,
             };
             let (tls, open) = (self.tls.clone(), self.open.clone());
@@ -97,9 +100,10 @@ impl Server {
                 drop(slot);
             });
         }
-        drop(self.listener);
-        let drained = tokio::time::timeout(drain, connections.shutdown()).await;
-        drained.is_ok()
+        drop((self.listener, draining));
+        // Nobody to tell is nobody to wait for.
+        drains.send_replace(());
+        tokio::time::timeout(drain, drains.closed()).await.is_ok()
     }
 }
 
@@ -107,52 +111,108 @@ impl Server {
 struct Connection {
     router: Router,
     head_timeout: Duration,
-    watcher: Watcher,
+    draining: watch::Receiver<()>,
     peer: SocketAddr,
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, tls: Option<Tls>) {
+    async fn run(mut self, stream: TcpStream, tls: Option<Tls>) {
         let Some(tls) = tls else {
             // Telling the versions apart would wait without end for a client that sends half of HTTP/2's preface, so
             // that is spoken only where TLS has agreed on it.
             return self.speak(stream, false, None).await;
         };
-        match tls.accept(stream).await {
-            Ok(secured) => {
-                self.speak(secured.stream, secured.is_http2, secured.certificate)
-                    .await;
-            }
+        let shaken = tokio::select! {
+            shaken = tls.accept(stream) => shaken,
+            // Who has not shaken hands yet has nothing to finish.
+            _ = self.draining.changed() => return,
+        };
+        match shaken {
+            Ok(Secured {
+                stream,
+                is_http2,
+                certificate,
+            }) => self.speak(stream, is_http2, certificate).await,
             Err(error) => tracing::debug!(%error, peer = %self.peer, "no TLS connection"),
         }
     }
 
     async fn speak(
-        self,
+        mut self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         is_http2: bool,
         certificate: Option<ClientCertificate>,
     ) {
-        let router = match certificate {
-            Some(certificate) => self.router.layer(Extension(certificate)),
-            None => self.router,
+        let requests = Requests {
+            router: self.router,
+            peer: self.peer,
+            certificate,
+            begun: Arc::default(),
         };
-        let idle = Idle::default();
-        let (builder, router) = match is_http2 {
-            false => (http1(self.head_timeout), router),
-            true => (http2(self.head_timeout), idle.counted(router)),
+        let begun = Arc::clone(&requests.begun);
+        let builder = match is_http2 {
+            false => http1(self.head_timeout),
+            true => http2(self.head_timeout),
         };
-        let service = TowerToHyperService::new(router);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = self.watcher.watch(connection.into_owned());
+        let service = TowerToHyperService::new(requests);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
-            ended = connection => ended,
-            // HTTP/1 has a timeout of its own for that.
-            () = idle.lasts(self.head_timeout), if is_http2 => Ok(()),
+            ended = connection.as_mut() => ended,
+            _ = async {
+                tokio::select! {
+                    _ = self.draining.changed() => {}
+                    // HTTP/1 has a timeout of its own for the head of the next request.
+                    () = idle(&begun, self.head_timeout), if is_http2 => {}
+                }
+            } => {
+                // What runs goes on to its end.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, peer = %self.peer, "a connection ended early");
         }
+    }
+}
+
+/// Completes when no request has begun for that long.
+async fn idle(begun: &AtomicUsize, patience: Duration) {
+    loop {
+        let before = begun.load(Ordering::Relaxed);
+        tokio::time::sleep(patience).await;
+        if before == begun.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Tells each request whose it is, and counts it.
+#[derive(Clone)]
+struct Requests {
+    router: Router,
+    peer: SocketAddr,
+    certificate: Option<ClientCertificate>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = <Router as Service<Request<Incoming>>>::Response;
+    type Error = <Router as Service<Request<Incoming>>>::Error;
+    type Future = <Router as Service<Request<Incoming>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<Request<Incoming>>::poll_ready(&mut self.router, context)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(self.peer));
+        if let Some(certificate) = &self.certificate {
+            extensions.insert(certificate.clone());
+        }
+        self.router.call(request)
     }
 }
 
@@ -173,67 +233,11 @@ fn http2(patience: Duration) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .max_header_list_size(u32::try_from(BUFFER_BYTES_MAX).unwrap_or(u32::MAX))
         // A client that is gone without a word is noticed while it has requests, too.
         .keep_alive_interval(patience)
         .keep_alive_timeout(patience);
     builder
-}
-
-/// Tells when an HTTP/2 connection has had no request for a while.
-#[derive(Clone, Default)]
-struct Idle {
-    requests: Arc<AtomicUsize>,
-    begun: Arc<AtomicUsize>,
-}
-
-impl Idle {
-    /// Counts the requests of a connection, until their replies are under way.
-    fn counted(&self, router: Router) -> Router {
-        let idle = self.clone();
-        router.layer(from_fn(move |request: Request, next: Next| {
-            let idle = idle.clone();
-            async move {
-                idle.begun.fetch_add(1, Ordering::Relaxed);
-                let running = Running::of(&idle.requests);
-                let response = next.run(request).await;
-                response.map(|body| {
-                    Body::new(body.map_err(move |error| {
-                        let _ = &running;
-                        error
-                    }))
-                })
-            }
-        }))
-    }
-
-    /// Completes when there was no request for that long.
-    async fn lasts(&self, patience: Duration) {
-        loop {
-            let begun = self.begun.load(Ordering::Relaxed);
-            tokio::time::sleep(patience).await;
-            let is_idle = self.requests.load(Ordering::Relaxed) == 0;
-            if is_idle && begun == self.begun.load(Ordering::Relaxed) {
-                return;
-            }
-        }
-    }
-}
-
-/// A request whose reply has not ended.
-struct Running(Arc<AtomicUsize>);
-
-impl Running {
-    fn of(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

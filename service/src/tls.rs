@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
@@ -47,7 +48,12 @@ const SESSIONS: &[u8] = b"logflow";
 /// Takes connections over TLS. Clones share the files.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    acceptor: Arc<Reloaded<SslAcceptor>>,
+    files: Arc<Reloaded<Certificates>>,
+}
+
+struct Certificates {
+    acceptor: SslAcceptor,
+    expires_unix_seconds: i64,
 }
 
 /// The names that a client's certificate proves: its DNS names and URIs (RFC 5280 §4.2.1.6).
@@ -88,6 +94,12 @@ impl Tls {
                 return None;
             }
         };
+        if client_ca.is_some() && settings.optional::<PathBuf>("api-keys").is_none() {
+            settings.reject(
+                "tls-client-ca",
+                "needs `api-keys`: the key file says what a client with a certificate may do",
+            );
+        }
         match Self::load(certificate, key, client_ca) {
             Ok(tls) => Some(tls),
             Err(error) => {
@@ -107,22 +119,28 @@ impl Tls {
         client_ca: Option<PathBuf>,
     ) -> Result<Self, String> {
         let paths = [certificate, key].into_iter().chain(client_ca).collect();
-        let acceptor = Reloaded::load("the TLS certificates", paths, |contents| {
+        let files = Reloaded::load("the TLS certificates", paths, |contents| {
             let client_ca = contents.get(2).map(Vec::as_slice);
-            acceptor(&contents[0], &contents[1], client_ca)
+            certificates(&contents[0], &contents[1], client_ca)
         })?;
-        let acceptor = Arc::new(acceptor);
-        Ok(Self { acceptor })
+        let files = Arc::new(files);
+        Ok(Self { files })
     }
 
     /// From now on the files are read again whenever they change.
     pub fn watch(&self, metrics: &Namespace) {
-        self.acceptor.watch();
-        let acceptor = Arc::clone(&self.acceptor);
+        self.files.watch();
+        let files = Arc::clone(&self.files);
         metrics.watch(
             "tls_certificates_stale",
             "1 if the files of the certificates have a fault, and those from before count; else 0.",
-            move || f64::from(u8::from(acceptor.is_stale())),
+            move || f64::from(u8::from(files.is_stale())),
+        );
+        let files = Arc::clone(&self.files);
+        metrics.watch(
+            "tls_certificate_expires_timestamp_seconds",
+            "When the certificate that new connections get expires, in seconds since 1970.",
+            move || files.current().expires_unix_seconds as f64,
         );
     }
 
@@ -131,7 +149,7 @@ impl Tls {
     /// # Errors
     /// Why there is no connection, for the log.
     pub async fn accept(&self, stream: TcpStream) -> Result<Secured, String> {
-        let ssl = Ssl::new(self.acceptor.current().context());
+        let ssl = Ssl::new(self.files.current().acceptor.context());
         let stream = ssl.and_then(|ssl| SslStream::new(ssl, stream));
         let mut stream = stream.map_err(|error| error.to_string())?;
         let handshake = Pin::new(&mut stream).accept();
@@ -161,16 +179,18 @@ fn proved(ssl: &SslRef) -> Option<ClientCertificate> {
 }
 
 /// `client_ca` decides whether clients are asked for a certificate. One that shows none is let in: a key may do, too.
-fn acceptor(
+fn certificates(
     certificate: &[u8],
     key: &[u8],
     client_ca: Option<&[u8]>,
-) -> Result<SslAcceptor, String> {
+) -> Result<Certificates, String> {
     let fault = |what: &'static str| move |error: ErrorStack| format!("{what}: {error}");
     let chain = X509::stack_from_pem(certificate).map_err(fault("the certificate is no PEM"))?;
     let mut chain = chain.into_iter();
     let own = chain.next().ok_or("the certificate's file holds none")?;
-    let key = PKey::private_key_from_pem(key).map_err(fault("the private key is no PEM"))?;
+    // Without a callback OpenSSL would ask for the password of an encrypted key on the terminal.
+    let key = PKey::private_key_from_pem_callback(key, |_| Ok(0));
+    let key = key.map_err(fault("the private key is no PEM, or is encrypted"))?;
     if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
         return Err("the private key belongs to another certificate".to_owned());
     }
@@ -202,7 +222,13 @@ fn acceptor(
         }
         builder.set_verify(SslVerifyMode::PEER);
     }
-    Ok(builder.build())
+    let epoch = Asn1Time::from_unix(0).map_err(fault("the epoch"))?;
+    let lasts = epoch.diff(own.not_after());
+    let lasts = lasts.map_err(fault("the certificate's end is no time"))?;
+    Ok(Certificates {
+        acceptor: builder.build(),
+        expires_unix_seconds: i64::from(lasts.days) * 86_400 + i64::from(lasts.secs),
+    })
 }
 
 #[cfg(test)]

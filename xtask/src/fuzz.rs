@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::command;
 use crate::interrupt::Interrupt;
@@ -94,6 +94,11 @@ fn one(
         step.note(line);
     });
     result.with_context(|| format!("`fuzz-{target}` found something"))?;
+    let is_led = coverage.parse().is_ok_and(|edges: u64| edges > 100);
+    ensure!(
+        executions > 0 && is_led,
+        "`fuzz-{target}` ran {executions} inputs over {coverage} edges: it is not instrumented"
+    );
     step.done(&format!(
         "{target}: {executions} inputs in {seconds} s, {coverage} edges, nothing found"
     ));

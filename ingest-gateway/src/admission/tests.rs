@@ -7,13 +7,17 @@ fn limits(requests: u32, kib: u32, burst_ms: u64, clients_max: usize) -> RateLim
         requests_per_second: NonZeroU32::new(requests),
         kib_per_second: NonZeroU32::new(kib),
         burst: Duration::from_millis(burst_ms),
-        pacing_max: Duration::ZERO,
+        pacing: Pacing::NONE,
     };
     RateLimits { rates, clients_max }
 }
 
 fn paced(mut limits: RateLimits, pacing_ms: u64) -> RateLimits {
-    limits.rates.pacing_max = Duration::from_millis(pacing_ms);
+    limits.rates.pacing = Pacing {
+        span: Duration::from_millis(pacing_ms),
+        requests_max: u32::MAX,
+        kib_max: u32::MAX,
+    };
     limits
 }
 
@@ -73,6 +77,20 @@ fn what_exceeds_the_burst_by_little_is_held_back_in_turn() {
 }
 
 #[test]
+fn a_client_has_no_more_held_back_than_its_share_of_the_room() {
+    let mut limits = paced(limits(100, 100, 1_000, 10), 1_000);
+    limits.rates.pacing.requests_max = 2;
+    limits.rates.pacing.kib_max = 10;
+    let (admission, _clock) = admission(limits);
+    let admitted = |verdict: Verdict| matches!(verdict, Verdict::Admit { .. });
+    let requests = (0..200).filter(|_| admitted(admission.request(A))).count();
+    let kib = (0..200)
+        .filter(|_| admitted(admission.bytes(A, 1024)))
+        .count();
+    assert_eq!((requests, kib), (102, 110));
+}
+
+#[test]
 fn of_two_limits_the_stricter_one_counts() {
     let never = Verdict::Never { bytes_max: 1 };
     for (one, two, both) in [
@@ -80,8 +98,9 @@ fn of_two_limits_the_stricter_one_counts() {
         (after(3), after(2), after(3)),
         (after(3), refuse(1), refuse(1)),
         (never, after(3), never),
+        (refuse(1), never, refuse(1)),
     ] {
-        assert_eq!(one.and(two), both);
+        assert_eq!(one.and(|| two), both);
     }
 }
 

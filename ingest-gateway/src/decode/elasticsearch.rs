@@ -15,6 +15,8 @@ use super::object_fields::Object;
 use super::{Events, Fault, Form, Found, NOT_SUPPORTED};
 use crate::error::{Code, Problem};
 
+/// Of the line that says what to do with the next one: Elasticsearch's ids have 512 bytes at most, its names 255.
+const ACTION_BYTES_MAX: usize = 16 << 10;
 /// The field that keeps the name of the index that the client meant.
 const SOURCE_INDEX: &str = "sourceIndex";
 
@@ -89,18 +91,19 @@ pub fn split_bulk<'a>(
                     malformed(number, "the document that belongs to it is missing")
                 })?),
             };
-        let found = match (operation.action, document) {
-            (Action::Index | Action::Create, Some((document, _))) => event(document, &operation),
-            _ => Err(Fault {
+        match (operation.action, document) {
+            (Action::Index | Action::Create, Some((document, _))) => {
+                gathered.read(document.len(), || Ok(event(document, &operation)))?;
+            }
+            _ => gathered.add(Err(Fault {
                 code: NOT_SUPPORTED,
                 reason: format!(
                     "`{}` is not supported: events are written and never changed",
                     operation.action.as_str()
                 ),
-            }),
-        };
+            }))?,
+        }
         operations.push(operation);
-        gathered.add(found)?;
     }
     if operations.is_empty() {
         let detail = "request body is required";
@@ -124,7 +127,7 @@ pub fn split_document<'a>(
         return Err(Problem::permanent(Code::EmptyBody, detail));
     }
     let mut gathered = Gathered::new(limits);
-    gathered.add(event(body, &operation))?;
+    gathered.read(body.len(), || Ok(event(body, &operation)))?;
     Ok((events(gathered), vec![operation]))
 }
 
@@ -137,6 +140,10 @@ fn events<'a>(gathered: Gathered<'a, '_>) -> Events<'a> {
 }
 
 fn operation(line: &[u8], number: usize, index: Option<&str>) -> Result<Operation, Problem> {
+    if line.len() > ACTION_BYTES_MAX {
+        let what = format!("an action may have {ACTION_BYTES_MAX} bytes");
+        return Err(malformed(number, &what));
+    }
     let read: Result<BTreeMap<Cow<'_, str>, Target<'_>>, _> = serde_json::from_slice(line);
     let read = read.map_err(|error| malformed(number, &error.to_string()))?;
     let mut actions = read.into_iter();

@@ -8,9 +8,13 @@ use log_event::timestamp::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{Found, Items};
+use super::{EVENT_TOO_LARGE, Fault, Found, Items};
 use crate::admission::{Reservation, Spent};
 use crate::error::{Code, Problem};
+
+/// What a byte of a message may be on the heap while it is built: two bytes make an attribute of 72, and a list that
+/// grows has room for twice as many.
+const HEAP_PER_BYTE: usize = 72;
 
 /// The fields that a dialect knows of, of an event that its client wrote freely or not at all.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +136,8 @@ pub struct Limits<'r> {
     pub events_max: usize,
     /// The most bytes of all of them together.
     pub bytes_max: usize,
+    /// The most bytes of one, as it is sent.
+    pub event_bytes_max: usize,
     /// What their bytes are taken from.
     pub share: &'r mut Reservation,
 }
@@ -145,7 +151,60 @@ impl<'a, 'r> Gathered<'a, 'r> {
         }
     }
 
-    pub(super) fn add(&mut self, item: Result<Found<'a>, super::Fault>) -> Result<(), Problem> {
+    /// Adds what `read` makes of so many bytes, unless they are more than an event may have.
+    pub(super) fn read(
+        &mut self,
+        bytes: usize,
+        read: impl FnOnce() -> Result<Result<Found<'a>, Fault>, Problem>,
+    ) -> Result<(), Problem> {
+        let item = match self.fits(bytes) {
+            Ok(()) => self.expanded(bytes, |_| read())?,
+            Err(fault) => Err(fault),
+        };
+        self.add(item)
+    }
+
+    /// Whether a part of an event may have so many bytes.
+    pub(super) fn fits(&self, bytes: usize) -> Result<(), Fault> {
+        let most = self.limits.event_bytes_max;
+        match bytes <= most {
+            true => Ok(()),
+            false => Err(Fault {
+                code: EVENT_TOO_LARGE,
+                reason: format!("an event may have {most} bytes, this has {bytes}"),
+            }),
+        }
+    }
+
+    /// Does something for which so many bytes are built as objects, and for so long takes them from the budget.
+    pub(super) fn expanded<T>(
+        &mut self,
+        bytes: usize,
+        build: impl FnOnce(&mut Self) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let heap = bytes
+            .saturating_mul(HEAP_PER_BYTE)
+            .min(self.limits.bytes_max);
+        let share = &mut *self.limits.share;
+        share.grow(heap).map_err(|Spent| Problem::overloaded())?;
+        let built = build(self);
+        let share = &mut *self.limits.share;
+        share.shrink_to(share.bytes() - heap);
+        built
+    }
+
+    /// How many events there may be.
+    pub(super) fn events_max(&self) -> usize {
+        self.limits.events_max
+    }
+
+    /// Takes bytes from the budget until the request is decoded.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        let share = &mut *self.limits.share;
+        share.grow(bytes).map_err(|Spent| Problem::overloaded())
+    }
+
+    pub(super) fn add(&mut self, item: Result<Found<'a>, Fault>) -> Result<(), Problem> {
         if self.items.len() == self.limits.events_max {
             return Err(Problem::too_many_events(self.limits.events_max));
         }

@@ -27,8 +27,8 @@ struct Written<'a> {
     source: Option<String>,
     sourcetype: Option<String>,
     index: Option<String>,
-    #[serde(default)]
-    fields: Option<Map<String, Value>>,
+    #[serde(borrow)]
+    fields: Option<&'a RawValue>,
 }
 
 /// What is said of all that follows: an object that says nothing of it means the same as the one before.
@@ -50,16 +50,23 @@ pub fn split_events<'a>(body: &'a [u8], limits: Limits<'_>) -> Result<Events<'a>
     let mut about = About::default();
     let mut number = 0;
     for written in serde_json::Deserializer::from_slice(body).into_iter::<Written<'_>>() {
-        let written = written.map_err(|error| {
+        let malformed = |error| {
             let detail = format!("event {number} is no JSON object of HEC's: {error}");
             Problem::permanent(Code::InvalidMessage, detail)
-        })?;
-        number += 1;
+        };
+        let written = written.map_err(malformed)?;
         about.host = written.host.clone().or(about.host);
         about.source = written.source.clone().or(about.source);
         about.sourcetype = written.sourcetype.clone().or(about.sourcetype);
         about.index = written.index.clone().or(about.index);
-        gathered.add(event(&written, &about))?;
+        let bytes = [written.event, written.fields];
+        let bytes = bytes.iter().flatten().map(|raw| raw.get().len()).sum();
+        gathered.read(bytes, || {
+            let fields = written.fields.map(|raw| serde_json::from_str(raw.get()));
+            let fields = fields.transpose().map_err(malformed)?;
+            Ok(event(&written, fields.as_ref(), &about))
+        })?;
+        number += 1;
     }
     finished(gathered, number)
 }
@@ -95,13 +102,17 @@ fn finished<'a>(gathered: Gathered<'a, '_>, number: usize) -> Result<Events<'a>,
     })
 }
 
-fn event<'a>(written: &Written<'a>, about: &About) -> Result<Found<'a>, Fault> {
+fn event<'a>(
+    written: &Written<'a>,
+    fields: Option<&Map<String, Value>>,
+    about: &About,
+) -> Result<Found<'a>, Fault> {
     let event = written.event.ok_or_else(|| Fault {
         code: EVENT_REQUIRED,
         reason: "Event field is required".to_owned(),
     })?;
     let timestamp = written.time.map(moment).transpose()?;
-    let mut known = described(about, written.fields.as_ref());
+    let mut known = described(about, fields);
     if let Some(object) = Object::read(event.get()) {
         let own = object.known();
         known = Known {

@@ -5,10 +5,13 @@
 use log_event::timestamp::Timestamp;
 use prost::Message;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::event_text::{Gathered, Known, Limits, body_key, first_text};
+use super::json_parts::{self, elements};
 use super::labels;
+use super::wire::Fields;
 use super::{Events, Fault, Form, Found};
 use crate::error::{Code, Problem};
 
@@ -37,20 +40,6 @@ const TRACE: [&str; 3] = ["trace_id", "traceID", "traceId"];
 const SPAN: [&str; 3] = ["span_id", "spanID", "spanId"];
 
 #[derive(Clone, PartialEq, Message)]
-struct PushRequest {
-    #[prost(message, repeated, tag = "1")]
-    streams: Vec<Stream>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Stream {
-    #[prost(string, tag = "1")]
-    labels: String,
-    #[prost(message, repeated, tag = "2")]
-    entries: Vec<Entry>,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct Entry {
     #[prost(message, optional, tag = "1")]
     timestamp: Option<Moment>,
@@ -77,16 +66,18 @@ struct Label {
 }
 
 #[derive(Deserialize)]
-struct JsonRequest {
-    streams: Vec<JsonStream>,
+struct JsonRequest<'a> {
+    #[serde(borrow)]
+    streams: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct JsonStream {
-    #[serde(default)]
-    stream: Map<String, Value>,
-    #[serde(default)]
-    values: Vec<JsonEntry>,
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JsonStream<'a> {
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    values: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -108,40 +99,10 @@ pub fn split(
 ) -> Result<Events<'static>, Problem> {
     let mut gathered = Gathered::new(limits);
     match encoding {
-        Encoding::Json => {
-            let request: JsonRequest = serde_json::from_slice(body).map_err(unreadable)?;
-            for stream in request.streams {
-                for entry in stream.values {
-                    let (time, line, metadata) = match entry {
-                        JsonEntry::Bare(time, line) => (time, line, Map::new()),
-                        JsonEntry::Full(time, line, metadata) => (time, line, metadata),
-                    };
-                    let time = time.parse().ok();
-                    gathered.add(event(time, line, &stream.stream, metadata))?;
-                }
-            }
-        }
+        Encoding::Json => split_json(body, &mut gathered)?,
         Encoding::Protobuf => {
-            let message = unsnapped(body, body_bytes_max)?;
-            let request = PushRequest::decode(message.as_slice()).map_err(unreadable)?;
-            for stream in request.streams {
-                let found = labels::read(&stream.labels);
-                for entry in stream.entries {
-                    let metadata = entry.structured_metadata.into_iter();
-                    let metadata = metadata.map(|label| (label.name, label.value.into()));
-                    let time = entry.timestamp.and_then(|time| {
-                        let nanos = time.seconds.checked_mul(1_000_000_000)?;
-                        nanos.checked_add(time.nanos.into())
-                    });
-                    gathered.add(match &found {
-                        Ok(found) => event(time, entry.line, found, metadata.collect()),
-                        Err(error) => Err(Fault {
-                            code: "invalid_labels",
-                            reason: error.to_string(),
-                        }),
-                    })?;
-                }
-            }
+            let message = unsnapped(body, body_bytes_max, &mut gathered)?;
+            split_protobuf(&message, &mut gathered)?;
         }
     }
     Ok(Events {
@@ -149,6 +110,73 @@ pub fn split(
         form: Form::Message,
         body_key: Some(body_key(body)),
     })
+}
+
+/// A line at a time, and its stream's labels, so that no more than these are ever built.
+fn split_json(body: &[u8], gathered: &mut Gathered<'static, '_>) -> Result<(), Problem> {
+    let text = std::str::from_utf8(body).map_err(unreadable)?;
+    let request: JsonRequest<'_> = json_parts::object(text).map_err(unreadable)?;
+    for stream in elements(Some(request.streams), gathered, unreadable)? {
+        let stream: JsonStream<'_> = json_parts::object(stream.get()).map_err(unreadable)?;
+        let labels_bytes = stream.stream.map_or(0, |labels| labels.get().len());
+        gathered.expanded(labels_bytes, |gathered| {
+            let labels = stream
+                .stream
+                .filter(|_| gathered.fits(labels_bytes).is_ok());
+            let labels = labels.map(|labels| serde_json::from_str(labels.get()));
+            let labels: Map<String, Value> =
+                labels.transpose().map_err(unreadable)?.unwrap_or_default();
+            for entry in elements(stream.values, gathered, unreadable)? {
+                gathered.read(labels_bytes + entry.get().len(), || {
+                    let entry = serde_json::from_str(entry.get()).map_err(unreadable)?;
+                    let (time, line, metadata) = match entry {
+                        JsonEntry::Bare(time, line) => (time, line, Map::new()),
+                        JsonEntry::Full(time, line, metadata) => (time, line, metadata),
+                    };
+                    Ok(event(time.parse().ok(), line, &labels, metadata))
+                })?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Fields are known by their numbers in `logproto.proto`.
+fn split_protobuf(message: &[u8], gathered: &mut Gathered<'static, '_>) -> Result<(), Problem> {
+    for stream in Fields::of(message).numbered(1) {
+        let stream = Fields::of(stream.map_err(unreadable)?);
+        let mut written = "";
+        for labels in stream.numbered(1) {
+            written = std::str::from_utf8(labels.map_err(unreadable)?).map_err(unreadable)?;
+        }
+        gathered.expanded(written.len(), |gathered| {
+            let found = match gathered.fits(written.len()) {
+                Ok(()) => labels::read(written).map_err(|error| Fault {
+                    code: "invalid_labels",
+                    reason: error.to_string(),
+                }),
+                Err(fault) => Err(fault),
+            };
+            for entry in stream.numbered(2) {
+                let entry = entry.map_err(unreadable)?;
+                gathered.read(written.len() + entry.len(), || {
+                    let entry = Entry::decode(entry).map_err(unreadable)?;
+                    let metadata = entry.structured_metadata.into_iter();
+                    let metadata = metadata.map(|label| (label.name, label.value.into()));
+                    let time = entry.timestamp.and_then(|time| {
+                        let nanos = time.seconds.checked_mul(1_000_000_000)?;
+                        nanos.checked_add(time.nanos.into())
+                    });
+                    let of_stream = found.as_ref().map_err(Fault::clone);
+                    Ok(of_stream
+                        .and_then(|labels| event(time, entry.line, labels, metadata.collect())))
+                })?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Problem {
@@ -159,7 +187,11 @@ fn unreadable(error: impl std::fmt::Display) -> Problem {
 }
 
 /// The length stands before the data, so a bomb is told by it.
-fn unsnapped(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Problem> {
+fn unsnapped(
+    body: &[u8],
+    bytes_max: usize,
+    gathered: &mut Gathered<'_, '_>,
+) -> Result<Vec<u8>, Problem> {
     let bytes = snap::raw::decompress_len(body).map_err(unreadable)?;
     if bytes > bytes_max {
         return Err(Problem::permanent(
@@ -167,6 +199,7 @@ fn unsnapped(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Problem> {
             format!("the body inflates to {bytes} bytes, {bytes_max} are the most"),
         ));
     }
+    gathered.hold(bytes)?;
     snap::raw::Decoder::new()
         .decompress_vec(body)
         .map_err(unreadable)

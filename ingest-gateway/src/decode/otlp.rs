@@ -2,17 +2,22 @@
 //!
 //! In the flow: `body` → **`decode::otlp`** → `decode`. What becomes of each field: docs/intake.md.
 
+use std::fmt::Display;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use log_event::timestamp::Timestamp;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use prost::Message as _;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 use super::event_text::{Gathered, Known, Limits, body_key, first_text, level_of_severity};
-use super::json::trim;
+use super::json_parts::{self, elements};
+use super::wire::Fields;
 use super::{Events, Fault, Form, Found};
 use crate::error::{Code, Problem};
 
@@ -37,45 +42,155 @@ pub fn split(
     encoding: Encoding,
     limits: Limits<'_>,
 ) -> Result<Events<'static>, Problem> {
-    let unreadable = |error: String| Problem::permanent(Code::InvalidMessage, error);
-    let request = match encoding {
-        Encoding::Protobuf => ExportLogsServiceRequest::decode(body).map_err(|error| {
-            unreadable(format!("the body is no OTLP request for logs: {error}"))
-        })?,
-        // serde would take the fields from an array, too.
-        Encoding::Json if trim(body).first() != Some(&b'{') => {
-            return Err(unreadable("the body is no JSON object".to_owned()));
-        }
-        Encoding::Json => serde_json::from_slice(body).map_err(|error| {
-            unreadable(format!("the body is no OTLP request for logs: {error}"))
-        })?,
-    };
     let mut gathered = Gathered::new(limits);
-    for resource_logs in request.resource_logs {
-        let resource = resource_logs.resource.unwrap_or_default();
-        let resource = object(resource.attributes);
-        for scope_logs in resource_logs.scope_logs {
-            let scope = scope_logs.scope.unwrap_or_default();
-            let mut about_scope = Map::new();
-            for (name, text) in [("name", scope.name), ("version", scope.version)] {
-                if !text.is_empty() {
-                    about_scope.insert(name.to_owned(), text.into());
-                }
-            }
-            let attributes = object(scope.attributes);
-            if !attributes.is_empty() {
-                about_scope.insert("attributes".to_owned(), attributes.into());
-            }
-            for record in scope_logs.log_records {
-                gathered.add(event(record, &resource, &about_scope))?;
-            }
-        }
+    match encoding {
+        Encoding::Protobuf => split_protobuf(body, &mut gathered)?,
+        Encoding::Json => split_json(body, &mut gathered)?,
     }
     Ok(Events {
         found: gathered.finish(),
         form: Form::Message,
         body_key: Some(body_key(body)),
     })
+}
+
+fn unreadable(error: impl Display) -> Problem {
+    let detail = format!("the body is no OTLP request for logs: {error}");
+    Problem::permanent(Code::InvalidMessage, detail)
+}
+
+/// A record at a time, and what it stands in, so that no more than these are ever built.
+/// Fields are known by their numbers in `opentelemetry/proto/logs/v1/logs.proto`.
+fn split_protobuf(body: &[u8], gathered: &mut Gathered<'static, '_>) -> Result<(), Problem> {
+    for resource_logs in Fields::of(body).numbered(1) {
+        let resource_logs = Fields::of(resource_logs.map_err(unreadable)?);
+        let resource_bytes = length(resource_logs)?;
+        gathered.expanded(resource_bytes, |gathered| {
+            let resource = object(merged::<Resource>(resource_logs, gathered)?.attributes);
+            for scope_logs in resource_logs.numbered(2) {
+                let scope_logs = Fields::of(scope_logs.map_err(unreadable)?);
+                let scope_bytes = length(scope_logs)?;
+                gathered.expanded(scope_bytes, |gathered| {
+                    let scope = about(merged(scope_logs, gathered)?);
+                    for record in scope_logs.numbered(2) {
+                        let record = record.map_err(unreadable)?;
+                        let bytes = resource_bytes + scope_bytes + record.len();
+                        gathered.read(bytes, || {
+                            let record = LogRecord::decode(record).map_err(unreadable)?;
+                            Ok(event(record, &resource, &scope))
+                        })?;
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Of what a group of records has in common, which is the first field of the group.
+fn length(group: Fields<'_>) -> Result<usize, Problem> {
+    let lengths = group
+        .numbered(1)
+        .map(|part| Ok(part.map_err(unreadable)?.len()));
+    lengths.sum()
+}
+
+/// That, where an event may be so large; where not, none of the group's records is built. Said twice it is one message
+/// (Protocol Buffers, Encoding, "Last One Wins").
+fn merged<T: Message + Default>(
+    group: Fields<'_>,
+    gathered: &Gathered<'_, '_>,
+) -> Result<T, Problem> {
+    let mut whole = T::default();
+    if gathered.fits(length(group)?).is_ok() {
+        for part in group.numbered(1) {
+            whole.merge(part.map_err(unreadable)?).map_err(unreadable)?;
+        }
+    }
+    Ok(whole)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JsonRequest<'a> {
+    #[serde(borrow)]
+    resource_logs: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JsonResourceLogs<'a> {
+    #[serde(borrow)]
+    resource: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scope_logs: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JsonScopeLogs<'a> {
+    #[serde(borrow)]
+    scope: Option<&'a RawValue>,
+    #[serde(borrow)]
+    log_records: Option<&'a RawValue>,
+}
+
+fn split_json(body: &[u8], gathered: &mut Gathered<'static, '_>) -> Result<(), Problem> {
+    let text = std::str::from_utf8(body).map_err(unreadable)?;
+    let request: JsonRequest<'_> = json_parts::object(text).map_err(unreadable)?;
+    for resource_logs in elements(request.resource_logs, gathered, unreadable)? {
+        let resource_logs: JsonResourceLogs<'_> =
+            json_parts::object(resource_logs.get()).map_err(unreadable)?;
+        let resource_bytes = resource_logs.resource.map_or(0, |text| text.get().len());
+        gathered.expanded(resource_bytes, |gathered| {
+            let resource: Resource = common(resource_logs.resource, gathered)?;
+            let resource = object(resource.attributes);
+            for scope_logs in elements(resource_logs.scope_logs, gathered, unreadable)? {
+                let scope_logs: JsonScopeLogs<'_> =
+                    json_parts::object(scope_logs.get()).map_err(unreadable)?;
+                let scope_bytes = scope_logs.scope.map_or(0, |text| text.get().len());
+                gathered.expanded(scope_bytes, |gathered| {
+                    let scope = about(common(scope_logs.scope, gathered)?);
+                    for record in elements(scope_logs.log_records, gathered, unreadable)? {
+                        let bytes = resource_bytes + scope_bytes + record.get().len();
+                        gathered.read(bytes, || {
+                            let record = json_parts::object(record.get()).map_err(unreadable)?;
+                            Ok(event(record, &resource, &scope))
+                        })?;
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn common<'a, T: Default + Deserialize<'a>>(
+    text: Option<&'a RawValue>,
+    gathered: &Gathered<'_, '_>,
+) -> Result<T, Problem> {
+    match text.filter(|text| gathered.fits(text.get().len()).is_ok()) {
+        Some(text) => json_parts::object(text.get()).map_err(unreadable),
+        None => Ok(T::default()),
+    }
+}
+
+fn about(scope: InstrumentationScope) -> Map<String, Value> {
+    let mut about = Map::new();
+    for (name, text) in [("name", scope.name), ("version", scope.version)] {
+        if !text.is_empty() {
+            about.insert(name.to_owned(), text.into());
+        }
+    }
+    let attributes = object(scope.attributes);
+    if !attributes.is_empty() {
+        about.insert("attributes".to_owned(), attributes.into());
+    }
+    about
 }
 
 fn event(

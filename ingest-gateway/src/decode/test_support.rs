@@ -16,6 +16,7 @@ pub(super) fn limits(share: &mut Reservation) -> Limits<'_> {
     Limits {
         events_max: 1_000,
         bytes_max: 1 << 20,
+        event_bytes_max: 100_000,
         share,
     }
 }

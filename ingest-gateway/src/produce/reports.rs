@@ -23,7 +23,7 @@ pub(super) struct Reports {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // A broker that is away is told once by the probe, not with every try.
+        // A broker that is away is told by the probe, now and then, and not with every try.
         let is_quiet = matches!(
             level,
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -31,8 +31,6 @@ use crate::searcher::Searcher;
 pub(crate) const COOKIE: &str = "logflow-key";
 /// How long a browser keeps it.
 const COOKIE_SECONDS: u32 = 12 * 60 * 60;
-/// Where a browser says the request comes from (W3C Fetch Metadata).
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What the sender of a request may see.
 pub(super) struct View {
@@ -69,8 +67,7 @@ impl App {
         headers: &HeaderMap,
         certificate: Option<&ClientCertificate>,
     ) -> Result<Caller, Denial> {
-        // A browser shows its certificate to whichever page asks, as it sends cookies.
-        let certificate = certificate.filter(|_| is_from_our_page(headers));
+        let certificate = credential::certificate(certificate, headers);
         let credential = credential_of(headers);
         self.access.caller(credential, certificate, super::now())
     }
@@ -116,7 +113,7 @@ fn credential_of(headers: &HeaderMap) -> Option<Result<Credential, Unreadable>> 
     if sent.is_some() {
         return sent;
     }
-    if !is_from_our_page(headers) {
+    if credential::is_of_foreign_page(headers) {
         return None;
     }
     let cookies = headers.get_all(header::COOKIE).iter();
@@ -128,12 +125,6 @@ fn credential_of(headers: &HeaderMap) -> Option<Result<Credential, Unreadable>> 
     let token = URL_SAFE_NO_PAD.decode(token).ok();
     let token = token.and_then(|token| String::from_utf8(token).ok());
     Some(token.map_or(Err(Unreadable), |token| Credential::from_token(&token)))
-}
-
-/// As far as a browser says; programs say nothing of it.
-fn is_from_our_page(headers: &HeaderMap) -> bool {
-    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
-    matches!(site, None | Some(b"same-origin" | b"none"))
 }
 
 /// Who the sender of a request is.

@@ -7,10 +7,14 @@
 
 use std::fmt;
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::tls::ClientCertificate;
+
+/// Where a browser says the request comes from (W3C Fetch Metadata).
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The longest credential that is looked at.
 const BYTES_MAX: usize = 512;
@@ -82,6 +86,26 @@ pub fn read(headers: &HeaderMap) -> Option<Result<Credential, Unreadable>> {
     Some(token.map_or(Err(Unreadable), |token| {
         Credential::from_token(token.trim())
     }))
+}
+
+/// Whether a browser says that a page of another site sends this (W3C Fetch Metadata): in its owner's name nothing may
+/// be done then that the browser proves by itself, as by a cookie. Programs say nothing of it.
+#[must_use]
+pub fn is_of_foreign_page(headers: &HeaderMap) -> bool {
+    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+    !matches!(site, None | Some(b"same-origin" | b"none"))
+}
+
+/// The certificate of a connection, where it may speak for a request: a browser shows it to whichever page asks. Where
+/// one has no Fetch Metadata to tell, the `Origin` that it sends for a page (RFC 6454 §7) is reason enough to ask for a
+/// key.
+#[must_use]
+pub fn certificate<'a>(
+    shown: Option<&'a ClientCertificate>,
+    headers: &HeaderMap,
+) -> Option<&'a ClientCertificate> {
+    let is_of_some_page = !headers.contains_key(FETCH_SITE) && headers.contains_key(header::ORIGIN);
+    shown.filter(|_| !is_of_foreign_page(headers) && !is_of_some_page)
 }
 
 fn from_authorization(value: &str) -> Result<Credential, Unreadable> {
@@ -157,6 +181,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_browser_proves_by_itself_does_not_serve_the_page_of_another_site() {
+        let shown = ClientCertificate(vec!["person.example".to_owned()]);
+        for (sent, is_foreign, speaks) in [
+            (&[][..], false, true),
+            (
+                &[("sec-fetch-site", "same-origin"), ("origin", "https://a")],
+                false,
+                true,
+            ),
+            (&[("sec-fetch-site", "none")], false, true),
+            (&[("sec-fetch-site", "cross-site")], true, false),
+            (&[("sec-fetch-site", "same-site")], true, false),
+            (&[("origin", "https://a")], false, false),
+        ] {
+            let headers = sent
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            let headers: HeaderMap = headers.collect();
+            let certificate = certificate(Some(&shown), &headers);
+            let found = (is_of_foreign_page(&headers), certificate.is_some());
+            assert_eq!(found, (is_foreign, speaks), "{sent:?}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_not_shown() {
         let credential = Credential::from_token("shop.hush").unwrap();
         assert!(!format!("{credential:?}").contains("hush"));
@@ -165,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_is_read_without_panic(bytes in prop::collection::vec(32..=255u8, 0..600)) {
-            if let Ok(value) = axum::http::HeaderValue::from_bytes(&bytes) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
                 prop_assert!(read(&headers).is_some());
             }

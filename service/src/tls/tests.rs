@@ -1,20 +1,22 @@
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use axum::{Extension, Router};
-use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{SslConnector, SslConnectorBuilder, SslVersion};
+use openssl::symm::Cipher;
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::server::Server;
@@ -88,7 +90,13 @@ struct Stage {
     authority: Certified,
     tls: Tls,
     address: std::net::SocketAddr,
+    open: prometheus::IntGauge,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<bool>,
 }
+
+/// More than the windows of a connection hold.
+const SLOW_BYTES: usize = 300_000;
 
 async fn stage(head_timeout: Duration) -> Stage {
     let folder = tempfile::tempdir().unwrap();
@@ -103,13 +111,12 @@ async fn stage(head_timeout: Duration) -> Stage {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let open = prometheus::IntGauge::new("open", "open").unwrap();
-    let tls_of_server = Some(tls.clone());
     let server = Server {
         listener,
-        tls: tls_of_server,
+        tls: Some(tls.clone()),
         connections_max: 10,
         head_timeout,
-        open,
+        open: open.clone(),
     };
     let who = |_: Extension<ConnectInfo<std::net::SocketAddr>>,
                certificate: Option<Extension<ClientCertificate>>| async move {
@@ -118,13 +125,25 @@ async fn stage(head_timeout: Duration) -> Stage {
             |Extension(ClientCertificate(names))| names.join(" "),
         )
     };
-    let router = Router::new().route("/", get(who));
-    tokio::spawn(server.serve(router, std::future::pending(), Duration::ZERO));
+    let slow = move || async move {
+        tokio::time::sleep(3 * head_timeout).await;
+        "x".repeat(SLOW_BYTES)
+    };
+    let router = Router::new().route("/", get(who)).route("/slow", get(slow));
+    let (stop, stopped) = oneshot::channel();
+    let stopped = async {
+        // A stage that is dropped stops, too.
+        drop(stopped.await);
+    };
+    let served = tokio::spawn(server.serve(router, stopped, Duration::from_secs(5)));
     Stage {
         folder,
         authority,
         tls,
         address,
+        open,
+        stop,
+        served,
     }
 }
 
@@ -235,7 +254,8 @@ async fn a_new_certificate_counts_for_new_connections_and_old_ones_stay() {
         "server",
         &certified("localhost", Some(&stage.authority)),
     );
-    stage.tls.acceptor.look();
+    stage.tls.files.look();
+    stage.tls.files.look();
     let new = stage.connect(stage.client(None)).await.unwrap();
     assert_ne!(serial(&old), serial(&new));
     assert_eq!(stage.ask(&mut old).await.as_deref(), Ok("nobody"));
@@ -246,28 +266,86 @@ async fn a_new_certificate_counts_for_new_connections_and_old_ones_stay() {
         other.key.private_key_to_pem_pkcs8().unwrap(),
     )
     .unwrap();
-    stage.tls.acceptor.look();
-    assert!(stage.tls.acceptor.is_stale());
+    stage.tls.files.look();
+    stage.tls.files.look();
+    assert!(stage.tls.files.is_stale());
     let still = stage.connect(stage.client(None)).await.unwrap();
     assert_eq!(serial(&still), serial(&new));
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_in_either_version() {
-    let stage = stage(Duration::from_millis(200)).await;
+    let patience = Duration::from_millis(300);
+    let stage = stage(patience).await;
     for protocol in [&b"\x02h2"[..], b"\x08http/1.1"] {
         let mut client = stage.client(None);
         client.set_alpn_protos(protocol).unwrap();
         let mut stream = stage.connect(client).await.unwrap();
+        let started = Instant::now();
         if protocol == b"\x02h2" {
             // The preface, and empty settings (RFC 9113 §3.4, §6.5).
             let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
             stream.write_all(preface).await.unwrap();
         }
         let mut rest = Vec::new();
-        let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest));
-        assert!(end.await.is_ok(), "{protocol:?} stays open");
+        let end = stream.read_to_end(&mut rest);
+        let end = tokio::time::timeout(Duration::from_secs(10), end).await;
+        assert!(end.is_ok(), "{protocol:?} stays open");
+        assert!(
+            started.elapsed() >= patience,
+            "{protocol:?} is closed at once"
+        );
+        // GOAWAY without an error (RFC 9113 §6.8): the kind of a frame is its fourth byte.
+        let ends_in_order = rest
+            .windows(17)
+            .any(|frame| frame[3] == 7 && frame[13..] == [0; 4]);
+        assert!(ends_in_order || protocol != b"\x02h2", "{rest:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_over_http_2_outlives_the_patience_for_idle_connections() {
+    let stage = stage(Duration::from_millis(200)).await;
+    let mut client = stage.client(None);
+    client.set_alpn_protos(b"\x02h2").unwrap();
+    let stream = stage.connect(client).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = axum::http::Request::get("https://localhost/slow");
+    let (reply, _) = requests
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    let mut body = reply.await.unwrap().into_body();
+    let mut bytes = 0;
+    while let Some(part) = body.data().await {
+        let part = part.unwrap();
+        bytes += part.len();
+        body.flow_control().release_capacity(part.len()).unwrap();
+        // A client that takes its time.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(bytes, SLOW_BYTES);
+    drop(requests);
+    let end = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    end.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_holds_up_no_drain_and_no_slot() {
+    let stage = stage(Duration::from_secs(60)).await;
+    let silent = TcpStream::connect(stage.address).await.unwrap();
+    let mut broken = TcpStream::connect(stage.address).await.unwrap();
+    broken.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stage.open.get() != 1 {
+        assert!(Instant::now() < deadline, "{} are open", stage.open.get());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stage.stop.send(()).unwrap();
+    let drained = tokio::time::timeout(Duration::from_secs(10), stage.served).await;
+    assert!(drained.unwrap().unwrap(), "it waited for the silent one");
+    assert_eq!(stage.open.get(), 0);
+    drop(silent);
 }
 
 #[test]
@@ -286,6 +364,11 @@ fn files_that_do_not_go_together_are_told() {
     );
     let empty = folder.path().join("empty");
     std::fs::write(&empty, "").unwrap();
+    let encrypted = folder.path().join("encrypted");
+    let pem = authority
+        .key
+        .private_key_to_pem_pkcs8_passphrase(Cipher::aes_128_cbc(), b"secret");
+    std::fs::write(&encrypted, pem.unwrap()).unwrap();
     for (certificate, key, client_ca, expected) in [
         (
             &certificate,
@@ -295,6 +378,7 @@ fn files_that_do_not_go_together_are_told() {
         ),
         (&empty, &key, None, "holds none"),
         (&certificate, &empty, None, "the private key is no PEM"),
+        (&certificate, &encrypted, None, "or is encrypted"),
         (&key, &key, None, "certificate"),
         (&certificate, &key, Some(&empty), "authorities holds none"),
         (&folder.path().join("absent"), &key, None, "cannot be read"),

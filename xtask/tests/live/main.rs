@@ -21,6 +21,7 @@ mod scenarios {
     pub(crate) mod idempotency;
     pub(crate) mod shippers;
     pub(crate) mod lost_replies;
+    pub(crate) mod hostile;
     pub(crate) mod secured;
     pub(crate) mod pressure;
     pub(crate) mod dead_letters;
@@ -62,6 +63,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("shippers", scenarios::shippers::SCENARIOS),
     ("lost_replies", scenarios::lost_replies::SCENARIOS),
+    ("hostile", scenarios::hostile::SCENARIOS),
     ("secured", scenarios::secured::SCENARIOS),
     ("pressure", scenarios::pressure::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),

@@ -3,6 +3,20 @@ use proptest::prelude::*;
 use super::super::test_support::{code, limits, plenty, texts};
 use super::*;
 
+#[derive(Clone, PartialEq, Message)]
+struct PushRequest {
+    #[prost(message, repeated, tag = "1")]
+    streams: Vec<Stream>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Stream {
+    #[prost(string, tag = "1")]
+    labels: String,
+    #[prost(message, repeated, tag = "2")]
+    entries: Vec<Entry>,
+}
+
 fn read(body: &[u8], encoding: Encoding) -> Result<Vec<String>, Code> {
     let mut share = plenty();
     let events = split(body, encoding, 1 << 20, limits(&mut share)).map_err(code)?;
@@ -95,4 +109,31 @@ proptest! {
         let packed = snap::raw::Encoder::new().compress_vec(&bytes).unwrap();
         drop(read(&packed, Encoding::Protobuf));
     }
+}
+
+#[test]
+fn entries_that_are_nothing_on_the_wire_are_counted_before_they_are_built() {
+    let stream = Stream {
+        labels: "{}".to_owned(),
+        entries: vec![Entry::default(); 1_001],
+    };
+    let request = PushRequest {
+        streams: vec![stream],
+    };
+    let json = |entries: &str| format!(r#"{{"streams":[{{"stream":{{}},"values":[{entries}]}}]}}"#);
+    let many = json(&vec![r#"["1",""]"#; 1_001].join(","));
+    assert_eq!(
+        read(&snappy(&request), Encoding::Protobuf),
+        Err(Code::TooManyEvents)
+    );
+    assert_eq!(
+        read(many.as_bytes(), Encoding::Json),
+        Err(Code::TooManyEvents)
+    );
+    let long = format!(r#"["1","{}"]"#, "x".repeat(100_000));
+    let found = read(
+        json(&format!(r#"{long},["1","y"]"#)).as_bytes(),
+        Encoding::Json,
+    );
+    assert_eq!(found.unwrap()[0], "! event_too_large");
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::super::test_support::{code, limits, plenty, texts};
 use super::*;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 
 fn json(body: &str) -> Result<Vec<String>, Code> {
     let mut share = plenty();
@@ -97,7 +98,7 @@ fn a_small_request_does_not_become_a_large_heap() {
         ..KeyValue::default()
     };
     let logs = ResourceLogs {
-        resource: Some(opentelemetry_proto::tonic::resource::v1::Resource {
+        resource: Some(Resource {
             attributes: vec![attribute],
             ..Default::default()
         }),
@@ -180,4 +181,82 @@ proptest! {
             drop(split(&bytes, encoding, limits(&mut share)));
         }
     }
+}
+
+/// A field of a protobuf message that holds these bytes, in front of the rest.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut field);
+    field.extend_from_slice(content);
+    field
+}
+
+#[test]
+fn records_that_are_nothing_on_the_wire_are_counted_before_they_are_built() {
+    let refused = |body: &[u8], encoding| {
+        let mut share = plenty();
+        let problem = split(body, encoding, limits(&mut share)).unwrap_err();
+        assert!(share.bytes() < 10_000, "the first thousand events are held");
+        problem.code
+    };
+    let records = field(2, &[]).repeat(1_000_000);
+    let body = field(1, &field(2, &records));
+    assert_eq!(refused(&body, Encoding::Protobuf), Code::TooManyEvents);
+    let records = "{},".repeat(1_000_000);
+    let body =
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}{{}}]}}]}}]}}"#);
+    assert_eq!(
+        refused(body.as_bytes(), Encoding::Json),
+        Code::TooManyEvents
+    );
+}
+
+#[test]
+fn what_is_large_in_an_event_or_beside_it_costs_that_event_alone() {
+    let attributes = field(6, &[]).repeat(100_000);
+    let resource = field(1, &[]).repeat(100_000);
+    let small = field(2, &[]);
+    for (body, expected) in [
+        (
+            field(
+                1,
+                &field(2, &[field(2, &attributes), small.clone()].concat()),
+            ),
+            ["! event_too_large", "{}"],
+        ),
+        (
+            [
+                field(1, &[field(1, &resource), field(2, &small)].concat()),
+                field(1, &field(2, &small)),
+            ]
+            .concat(),
+            ["! event_too_large", "{}"],
+        ),
+    ] {
+        let mut share = plenty();
+        let events = split(&body, Encoding::Protobuf, limits(&mut share)).unwrap();
+        assert_eq!(texts(&events), expected);
+    }
+}
+
+#[test]
+fn a_resource_behind_its_records_and_in_two_parts_is_read_as_one() {
+    let attribute = |key: &str, text: &str| {
+        let value = field(2, &field(1, text.as_bytes()));
+        field(1, &[field(1, key.as_bytes()), value].concat())
+    };
+    let body = field(
+        1,
+        &[
+            field(2, &field(2, &[])),
+            field(1, &attribute("service.name", "shop")),
+            field(1, &attribute("host.name", "h")),
+        ]
+        .concat(),
+    );
+    let mut share = plenty();
+    let events = split(&body, Encoding::Protobuf, limits(&mut share)).unwrap();
+    let expected =
+        r#"{"resourceId":"shop","metadata":{"resource":{"host.name":"h","service.name":"shop"}}}"#;
+    assert_eq!(texts(&events), [expected]);
 }

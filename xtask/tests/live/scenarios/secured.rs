@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -166,7 +167,9 @@ struct Answer {
 }
 
 fn curl(stage: &Stage<'_>, authority: &Path, arguments: &[&str]) -> Result<Answer> {
-    let body = stage.directory.join("curl.body");
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let body = stage.directory.join(format!("curl-{call}.body"));
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--max-time", "30"])
         .args(["--write-out", "%{json}", "--cacert"])
@@ -270,7 +273,7 @@ fn clients_come_over_tls_by_key_or_certificate_and_certificates_are_replaced_und
 
     // A request that is under way while the certificate is replaced.
     let slow = stage.directory.join("slow.json");
-    let padding = " ".repeat(40_000);
+    let padding = " ".repeat(120_000);
     fs::write(&slow, format!("{}{padding}", event(sent)))?;
     let data = format!("@{}", slow.display());
     let arguments = ["--limit-rate", "10000", "--data-binary", &data, &logs];
@@ -278,6 +281,16 @@ fn clients_come_over_tls_by_key_or_certificate_and_certificates_are_replaced_und
     let answer = std::thread::scope(|scope| -> Result<Answer> {
         let stage = &*stage;
         let running = scope.spawn(|| curl(stage, &ca, &arguments));
+        let metrics = format!("{to_gateway}/metrics");
+        stage.wait_for("the request to be under way", SOON, || {
+            match curl(stage, &ca, &[&metrics]) {
+                Ok(answer) if !answer.body.contains("\ningest_gateway_in_flight_bytes 0\n") => {
+                    Ok(())
+                }
+                Ok(_) => Err("nothing is in flight".to_owned()),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })?;
         let before = served(stage, &gateway)?;
         authority.vouch("server", "DNS:localhost,IP:127.0.0.1")?;
         stage.wait_for("the new certificate", SOON, || {
