@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -127,6 +127,43 @@ struct Limiter<C: Clock> {
     bucket: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
     per_second: NonZeroU32,
     paced_cells: u32,
+    quota: Left,
+    left: AtomicU32,
+}
+
+/// What a client may still send at once, as it was when it was asked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// After a silence.
+    pub quota: u32,
+    /// Now.
+    pub left: u32,
+    /// How many come back a second.
+    pub per_second: u32,
+}
+
+/// What a client or key may still send, of each kind that is limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOf {
+    /// Requests.
+    pub requests: Option<Left>,
+    /// KiB of decompressed bodies.
+    pub kib: Option<Left>,
+}
+
+impl LeftOf {
+    /// The stricter of two for each kind.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let stricter = |one: Option<Left>, two: Option<Left>| match (one, two) {
+            (Some(one), Some(two)) => Some(if one.left <= two.left { one } else { two }),
+            (one, two) => one.or(two),
+        };
+        Self {
+            requests: stricter(self.requests, other.requests),
+            kib: stricter(self.kib, other.kib),
+        }
+    }
 }
 
 /// What one client or one key may send.
@@ -175,6 +212,12 @@ impl<C: Clock + Clone> Admission<C> {
             return Verdict::ADMIT;
         }
         self.ask(client, |limiters| limiters.bytes(bytes, &self.clock))
+    }
+
+    /// What a client has left.
+    pub fn left(&self, client: ClientKey) -> LeftOf {
+        let guard = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.known.get(&client).unwrap_or(&guard.others).left()
     }
 
     /// How many clients have limits of their own now.
@@ -245,16 +288,28 @@ impl<C: Clock + Clone> Limiter<C> {
             bucket: RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware(),
             per_second,
             paced_cells,
+            quota: Left {
+                quota: size.get(),
+                left: size.get(),
+                per_second: per_second.get(),
+            },
+            left: AtomicU32::new(size.get()),
         }
+    }
+
+    fn left(&self) -> Left {
+        let left = self.left.load(Ordering::Relaxed);
+        Left { left, ..self.quota }
     }
 
     /// Takes so many cells, or none. `Err` is how many there are at most.
     fn take(&self, cells: NonZeroU32, clock: &C) -> Result<Verdict, u32> {
         match self.bucket.check_n(cells) {
             Ok(Ok(left)) => {
-                let borrowed = self
-                    .paced_cells
-                    .saturating_sub(left.remaining_burst_capacity());
+                let left = left.remaining_burst_capacity();
+                let of_burst = left.saturating_sub(self.paced_cells);
+                self.left.store(of_burst, Ordering::Relaxed);
+                let borrowed = self.paced_cells.saturating_sub(left);
                 let seconds = f64::from(borrowed) / f64::from(self.per_second.get());
                 Ok(Verdict::Admit {
                     after: Duration::from_secs_f64(seconds),
@@ -301,6 +356,13 @@ impl<C: Clock + Clone> Limiters<C> {
             requests: (rates.requests_per_second).map(|rate| limiter(rate, requests_max)),
             kib: (rates.kib_per_second).map(|rate| limiter(rate, kib_max)),
             last_seen: clock.now(),
+        }
+    }
+
+    pub(crate) fn left(&self) -> LeftOf {
+        LeftOf {
+            requests: self.requests.as_ref().map(Limiter::left),
+            kib: self.kib.as_ref().map(Limiter::left),
         }
     }
 

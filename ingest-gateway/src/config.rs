@@ -84,6 +84,10 @@ pub const PROGRAM: Program = Program {
             "1s",
             "How long a request beyond a rate is held back before it is refused, once for its number and once for its bytes",
         ),
+        Setting::switch(
+            "rate-limit-headers",
+            "Tell clients what they may still send, in the RateLimit fields of the IETF draft",
+        ),
         Setting::new(
             "replicas",
             "N",
@@ -168,6 +172,8 @@ pub struct Config {
     pub kafka: KafkaSettings,
     /// The limits of each client.
     pub rate_limits: RateLimits,
+    /// Whether clients are told what they may still send.
+    pub rate_limit_headers: bool,
     /// How many gateways share the keys' quotas.
     pub replicas: NonZeroU32,
     /// Whose `X-Forwarded-For` is believed.
@@ -253,6 +259,7 @@ impl Config {
             dialects: unique(settings.list("dialect")),
             kafka,
             rate_limits,
+            rate_limit_headers: settings.switch("rate-limit-headers"),
             replicas: settings.value("replicas"),
             trusted_proxies: settings.list("trusted-proxy"),
             body,

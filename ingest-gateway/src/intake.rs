@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
-use service::access::{Denial, Scope, credential};
+use service::access::{Caller, Denial, Scope, credential};
 use service::tls::ClientCertificate;
 
 use crate::admission::{Reservation, Spent, Verdict};
@@ -38,11 +38,18 @@ const DECODE_INLINE_BYTES_MAX: usize = 512 << 10;
 /// The part of all bytes in flight that one request's events may have when they are written out: the others need some, too.
 const WRITTEN_OUT_PART: usize = 4;
 
+/// Who sent a request, once that is known.
+pub(crate) struct Sender {
+    pub(crate) client: ClientKey,
+    pub(crate) caller: Caller,
+}
+
 /// The walk of one request.
 pub(crate) async fn take(
     gateway: &Arc<Gateway>,
     message: &Message,
     request: Request,
+    sender: &mut Option<Sender>,
 ) -> Result<Reply, Problem> {
     let received = now();
     let peer = peer(&request);
@@ -72,6 +79,7 @@ pub(crate) async fn take(
         .and_then(|caller| caller.if_allowed(Scope::Ingest))
         .and_then(|caller| caller.if_spoken(message.dialect()))
         .map_err(|denial| denied(gateway, client, denial))?;
+    let Sender { caller, .. } = sender.insert(Sender { client, caller });
     let (quotas, paced) = (&gateway.quotas, &gateway.metrics.requests_paced);
     let pass = |verdict, what, bytes| gateway.held_back.pass(verdict, what, bytes, paced);
     let verdict = gateway.admission.request(client);

@@ -14,6 +14,7 @@
 //! 8. [`reachability`]: whether Kafka takes records now, asked by [`probe`].
 //! 9. [`produce`]: records out, delivery reports in, set up by [`kafka_settings`]; [`delivery`] says what each report means.
 //! 10. [`reply`]: what happened becomes a status and a body; [`error`] lists the codes.
+//!     [`rate_limit_headers`]: what the client may still send.
 //! 11. [`metrics`]: what operators see.
 //!
 //! Beside the flow, [`keys_command`] makes API keys.
@@ -40,5 +41,6 @@ pub mod kafka_settings;
 pub mod delivery;
 pub mod produce;
 pub mod reply;
+pub mod rate_limit_headers;
 pub mod error;
 pub mod metrics;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use governor::clock::{Clock, DefaultClock};
 use service::access::{ApiKey, Quota};
 
-use crate::admission::{Limiters, Pacing, Rates, Verdict};
+use crate::admission::{LeftOf, Limiters, Pacing, Rates, Verdict};
 
 /// So many keys are known at once; a key file has no more.
 const KEYS_MAX: usize = 10_000;
@@ -57,6 +57,13 @@ impl<C: Clock + Clone> Quotas<C> {
     /// That many decompressed bytes more of a key.
     pub fn bytes(&self, key: Option<&ApiKey>, bytes: usize) -> Verdict {
         self.ask(key, |limiters| limiters.bytes(bytes, &self.clock))
+    }
+
+    /// What a key has left.
+    pub fn left(&self, key: Option<&ApiKey>) -> LeftOf {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = key.and_then(|key| known.get(&key.id));
+        known.map_or_else(LeftOf::default, |known| known.limiters.left())
     }
 
     fn ask(&self, key: Option<&ApiKey>, verdict: impl FnOnce(&Limiters<C>) -> Verdict) -> Verdict {

@@ -21,6 +21,7 @@ use crate::error::{Code, Problem};
 use crate::gateway::Gateway;
 use crate::intake;
 use crate::metrics::Metrics;
+use crate::rate_limit_headers;
 use crate::reply::{self, Reply};
 
 mod elasticsearch;
@@ -124,7 +125,8 @@ async fn loki(gateway: Shared, request: Request) -> Response {
 
 async fn answer(State(gateway): Shared, message: Message, request: Request) -> Response {
     let started = Instant::now();
-    let reply = match intake::take(&gateway, &message, request).await {
+    let mut sender = None;
+    let reply = match intake::take(&gateway, &message, request, &mut sender).await {
         Ok(reply) => reply,
         Err(problem) => {
             gateway
@@ -136,7 +138,13 @@ async fn answer(State(gateway): Shared, message: Message, request: Request) -> R
         }
     };
     Metrics::observe(&gateway.metrics.request_duration, started.elapsed());
-    response(reply)
+    let mut response = response(reply);
+    if let Some(sender) = sender.filter(|_| gateway.config.rate_limit_headers) {
+        let of_key = gateway.quotas.left(sender.caller.key());
+        let left = gateway.admission.left(sender.client).and(of_key);
+        rate_limit_headers::add(left, response.headers_mut());
+    }
+    response
 }
 
 fn refused(code: Code, detail: &str) -> Response {

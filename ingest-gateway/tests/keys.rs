@@ -181,3 +181,36 @@ async fn an_address_that_sends_no_valid_key_again_and_again_is_slowed_down_and_l
         .await;
     assert_eq!(answer.status, 200);
 }
+
+#[tokio::test]
+async fn what_is_left_of_the_stricter_limit_is_told_where_that_is_wanted() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let agent = key("agent", Scope::Ingest, None, 1);
+    let path = folder.path().join("keys.toml");
+    let quota = "requests-per-second = 10\nbytes-per-second = \"1MiB\"\n";
+    std::fs::write(&path, format!("{}{quota}", agent.entry)).unwrap();
+    let args = [
+        "--api-keys",
+        path.to_str().unwrap(),
+        "--rate-limit-headers",
+        "--rate-limit-requests=1000",
+    ];
+    let client = Client::new(&cluster, &args);
+    let authorization = bearer(&agent);
+    let authorization = [("authorization", authorization.as_str())];
+    let answer = client.post("{}", &authorization).await;
+    let told = ["ratelimit-policy", "ratelimit"].map(|name| answer.header(name));
+    assert_eq!(
+        told,
+        [
+            Some(r#""requests";q=50;w=5, "bytes";q=5242880;qu="content-bytes";w=5"#),
+            Some(r#""requests";r=49;t=1, "bytes";r=5241856;t=1"#),
+        ]
+    );
+    let denied = client.post("{}", &[]).await;
+    assert_eq!(denied.header("ratelimit"), None);
+    let silent = Client::new(&cluster, &args[..2]);
+    let answer = silent.post("{}", &authorization).await;
+    assert_eq!(answer.header("ratelimit"), None);
+}
