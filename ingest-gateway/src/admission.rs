@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -127,11 +127,12 @@ struct Limiter<C: Clock> {
     bucket: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
     per_second: NonZeroU32,
     paced_cells: u32,
-    quota: Left,
-    left: AtomicU32,
+    burst_cells: u32,
+    /// Of the burst, and when.
+    left: Mutex<(u32, C::Instant)>,
 }
 
-/// What a client may still send at once, as it was when it was asked last.
+/// What a client may still send at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
     /// After a silence.
@@ -217,7 +218,8 @@ impl<C: Clock + Clone> Admission<C> {
     /// What a client has left.
     pub fn left(&self, client: ClientKey) -> LeftOf {
         let guard = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.known.get(&client).unwrap_or(&guard.others).left()
+        let limiters = guard.known.get(&client).unwrap_or(&guard.others);
+        limiters.left(&self.clock)
     }
 
     /// How many clients have limits of their own now.
@@ -288,18 +290,21 @@ impl<C: Clock + Clone> Limiter<C> {
             bucket: RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware(),
             per_second,
             paced_cells,
-            quota: Left {
-                quota: size.get(),
-                left: size.get(),
-                per_second: per_second.get(),
-            },
-            left: AtomicU32::new(size.get()),
+            burst_cells: size.get(),
+            left: Mutex::new((size.get(), clock.now())),
         }
     }
 
-    fn left(&self) -> Left {
-        let left = self.left.load(Ordering::Relaxed);
-        Left { left, ..self.quota }
+    fn left(&self, clock: &C) -> Left {
+        let (left, then) = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = Duration::from(clock.now().duration_since(then)).as_secs_f64();
+        // Float to integer casts saturate.
+        let come_back = (since * f64::from(self.per_second.get())) as u32;
+        Left {
+            quota: self.burst_cells,
+            left: left.saturating_add(come_back).min(self.burst_cells),
+            per_second: self.per_second.get(),
+        }
     }
 
     /// Takes so many cells, or none. `Err` is how many there are at most.
@@ -308,7 +313,7 @@ impl<C: Clock + Clone> Limiter<C> {
             Ok(Ok(left)) => {
                 let left = left.remaining_burst_capacity();
                 let of_burst = left.saturating_sub(self.paced_cells);
-                self.left.store(of_burst, Ordering::Relaxed);
+                *self.left.lock().unwrap_or_else(PoisonError::into_inner) = (of_burst, clock.now());
                 let borrowed = self.paced_cells.saturating_sub(left);
                 let seconds = f64::from(borrowed) / f64::from(self.per_second.get());
                 Ok(Verdict::Admit {
@@ -359,10 +364,10 @@ impl<C: Clock + Clone> Limiters<C> {
         }
     }
 
-    pub(crate) fn left(&self) -> LeftOf {
+    pub(crate) fn left(&self, clock: &C) -> LeftOf {
         LeftOf {
-            requests: self.requests.as_ref().map(Limiter::left),
-            kib: self.kib.as_ref().map(Limiter::left),
+            requests: self.requests.as_ref().map(|limiter| limiter.left(clock)),
+            kib: self.kib.as_ref().map(|limiter| limiter.left(clock)),
         }
     }
 

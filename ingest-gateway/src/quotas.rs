@@ -63,7 +63,7 @@ impl<C: Clock + Clone> Quotas<C> {
     pub fn left(&self, key: Option<&ApiKey>) -> LeftOf {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = key.and_then(|key| known.get(&key.id));
-        known.map_or_else(LeftOf::default, |known| known.limiters.left())
+        known.map_or_else(LeftOf::default, |known| known.limiters.left(&self.clock))
     }
 
     fn ask(&self, key: Option<&ApiKey>, verdict: impl FnOnce(&Limiters<C>) -> Verdict) -> Verdict {

@@ -144,7 +144,7 @@ impl Connection {
         certificate: Option<ClientCertificate>,
     ) {
         let requests = Requests {
-            router: self.router,
+            router: self.router.clone(),
             peer: self.peer,
             certificate,
             begun: Arc::default(),
@@ -158,13 +158,11 @@ impl Connection {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            _ = async {
-                tokio::select! {
-                    _ = self.draining.changed() => {}
-                    // HTTP/1 has a timeout of its own for the head of the next request.
-                    () = idle(&begun, self.head_timeout), if is_http2 => {}
+            () = self.rest(&begun, is_http2) => {
+                // Without a request there is nothing to finish, and perhaps nobody who would shake HTTP/2's hands.
+                if is_http2 && begun.load(Ordering::Relaxed) == 0 {
+                    return;
                 }
-            } => {
                 // What runs goes on to its end.
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -172,6 +170,17 @@ impl Connection {
         };
         if let Err(error) = ended {
             tracing::debug!(%error, peer = %self.peer, "a connection ended early");
+        }
+    }
+}
+
+impl Connection {
+    /// Completes when the connection is to end: because of the drain, or for want of requests.
+    async fn rest(&mut self, begun: &AtomicUsize, is_http2: bool) {
+        tokio::select! {
+            _ = self.draining.changed() => {}
+            // HTTP/1 has a timeout of its own for the head of the next request.
+            () = idle(begun, self.head_timeout), if is_http2 => {}
         }
     }
 }

@@ -91,6 +91,25 @@ fn a_client_has_no_more_held_back_than_its_share_of_the_room() {
 }
 
 #[test]
+fn what_is_left_grows_again_while_nothing_is_sent() {
+    let (admission, clock) = admission(paced(limits(10, 0, 1_000, 10), 500));
+    let left = |admission: &Admission<FakeRelativeClock>| {
+        let left = admission.left(A);
+        assert_eq!(left.kib, None);
+        left.requests.map(|left| (left.left, left.quota))
+    };
+    assert_eq!(left(&admission), Some((10, 10)));
+    for expected in (0..10).rev().chain([0, 0]) {
+        assert!(matches!(admission.request(A), Verdict::Admit { .. }));
+        assert_eq!(left(&admission), Some((expected, 10)));
+    }
+    clock.advance(Duration::from_millis(700));
+    assert_eq!(left(&admission), Some((7, 10)));
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(left(&admission), Some((10, 10)));
+}
+
+#[test]
 fn of_two_limits_the_stricter_one_counts() {
     let never = Verdict::Never { bytes_max: 1 };
     for (one, two, both) in [

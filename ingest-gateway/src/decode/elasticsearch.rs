@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::event_text::{Gathered, Limits};
+use super::event_text::{Gathered, Limits, Size};
 use super::json::trim;
 use super::object_fields::Object;
 use super::{Events, Fault, Form, Found, NOT_SUPPORTED};
@@ -17,6 +17,7 @@ use crate::error::{Code, Problem};
 
 /// Of the line that says what to do with the next one: Elasticsearch's ids have 512 bytes at most, its names 255.
 const ACTION_BYTES_MAX: usize = 16 << 10;
+const INDEX_BYTES_MAX: usize = 255;
 /// The field that keeps the name of the index that the client meant.
 const SOURCE_INDEX: &str = "sourceIndex";
 
@@ -93,7 +94,7 @@ pub fn split_bulk<'a>(
             };
         match (operation.action, document) {
             (Action::Index | Action::Create, Some((document, _))) => {
-                gathered.read(document.len(), || Ok(event(document, &operation)))?;
+                gathered.read(Size::of_json(document), || Ok(event(document, &operation)))?;
             }
             _ => gathered.add(Err(Fault {
                 code: NOT_SUPPORTED,
@@ -126,8 +127,9 @@ pub fn split_document<'a>(
         let detail = "request body is required";
         return Err(Problem::permanent(Code::EmptyBody, detail));
     }
+    check_index(&operation.index)?;
     let mut gathered = Gathered::new(limits);
-    gathered.read(body.len(), || Ok(event(body, &operation)))?;
+    gathered.read(Size::of_json(body), || Ok(event(body, &operation)))?;
     Ok((events(gathered), vec![operation]))
 }
 
@@ -163,12 +165,24 @@ fn operation(line: &[u8], number: usize, index: Option<&str>) -> Result<Operatio
             return Err(malformed(number, &what));
         }
     };
-    let named = target._index.as_deref().or(index);
+    let named = target._index.as_deref().or(index).unwrap_or("logs");
+    check_index(named)?;
     Ok(Operation {
         action,
-        index: named.unwrap_or("logs").to_owned(),
+        index: named.to_owned(),
         id: target._id.map(Cow::into_owned),
     })
+}
+
+/// Each event keeps the name, and each item of the reply bears it.
+fn check_index(name: &str) -> Result<(), Problem> {
+    match name.len() <= INDEX_BYTES_MAX {
+        true => Ok(()),
+        false => {
+            let detail = format!("the name of an index may have {INDEX_BYTES_MAX} bytes");
+            Err(Problem::permanent(Code::InvalidMessage, detail))
+        }
+    }
 }
 
 fn malformed(number: usize, what: &str) -> Problem {

@@ -12,9 +12,69 @@ use super::{EVENT_TOO_LARGE, Fault, Found, Items};
 use crate::admission::{Reservation, Spent};
 use crate::error::{Code, Problem};
 
-/// What a byte of a message may be on the heap while it is built: two bytes make an attribute of 72, and a list that
-/// grows has room for twice as many.
-const HEAP_PER_BYTE: usize = 72;
+/// What may be built at once, in so many times the bytes that all events of a request may have.
+const BUILT_PART: usize = 2;
+
+/// How large a part of a body is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    /// At least so many bytes are kept of it.
+    pub(super) kept: usize,
+    /// At most so many are on the heap while it is read.
+    pub(super) built: usize,
+}
+
+impl Size {
+    /// Of a protobuf message: text is kept as it is, and two bytes can be an empty attribute of 72, in a list that has
+    /// room for twice as many.
+    pub(super) fn of_protobuf(bytes: usize) -> Self {
+        Self {
+            kept: bytes,
+            built: bytes.saturating_mul(72),
+        }
+    }
+
+    /// Of JSON: six bytes can be a letter of two, and an object of one field is a tree with a leaf for eleven.
+    pub(super) fn of_json(text: &[u8]) -> Self {
+        const OBJECT: usize = 704;
+        const ELEMENT: usize = 112;
+        let (objects, elements) =
+            text.iter()
+                .fold((0, 0), |(objects, elements), byte| match byte {
+                    b'{' => (objects + 1, elements),
+                    b',' | b'[' => (objects, elements + 1),
+                    _ => (objects, elements),
+                });
+        Self {
+            kept: text.len() / 3,
+            built: 2 * text.len() + OBJECT * objects + ELEMENT * elements,
+        }
+    }
+
+    /// Of a line that becomes a text in JSON: a control character has six letters there.
+    pub(super) fn of_line(line: &[u8]) -> Self {
+        Self {
+            kept: line.len(),
+            built: 8 * line.len(),
+        }
+    }
+
+    /// Of both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            kept: self.kept + other.kept,
+            built: self.built + other.built,
+        }
+    }
+
+    /// As a part of something whose other parts are built already.
+    pub(super) fn beside(self, built: Self) -> Self {
+        Self {
+            kept: self.kept + built.kept,
+            ..self
+        }
+    }
+}
 
 /// The fields that a dialect knows of, of an event that its client wrote freely or not at all.
 #[derive(Clone, Debug, Default)]
@@ -151,42 +211,45 @@ impl<'a, 'r> Gathered<'a, 'r> {
         }
     }
 
-    /// Adds what `read` makes of so many bytes, unless they are more than an event may have.
+    /// Adds what `read` makes of a part of the body, unless it is larger than an event may be.
     pub(super) fn read(
         &mut self,
-        bytes: usize,
+        size: Size,
         read: impl FnOnce() -> Result<Result<Found<'a>, Fault>, Problem>,
     ) -> Result<(), Problem> {
-        let item = match self.fits(bytes) {
-            Ok(()) => self.expanded(bytes, |_| read())?,
+        let item = match self.fits(size) {
+            Ok(()) => self.built(size, |_| read())?,
             Err(fault) => Err(fault),
         };
         self.add(item)
     }
 
-    /// Whether a part of an event may have so many bytes.
-    pub(super) fn fits(&self, bytes: usize) -> Result<(), Fault> {
+    /// Whether an event may be so large.
+    pub(super) fn fits(&self, size: Size) -> Result<(), Fault> {
         let most = self.limits.event_bytes_max;
-        match bytes <= most {
+        match size.kept <= most {
             true => Ok(()),
             false => Err(Fault {
                 code: EVENT_TOO_LARGE,
-                reason: format!("an event may have {most} bytes, this has {bytes}"),
+                reason: format!(
+                    "an event may have {most} bytes, this has {} or more",
+                    size.kept
+                ),
             }),
         }
     }
 
-    /// Does something for which so many bytes are built as objects, and for so long takes them from the budget.
-    pub(super) fn expanded<T>(
+    /// Does something for which a part of the body is built as objects, and for so long takes their bytes from the budget.
+    pub(super) fn built<T>(
         &mut self,
-        bytes: usize,
+        size: Size,
         build: impl FnOnce(&mut Self) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let heap = bytes
-            .saturating_mul(HEAP_PER_BYTE)
-            .min(self.limits.bytes_max);
-        let share = &mut *self.limits.share;
-        share.grow(heap).map_err(|Spent| Problem::overloaded())?;
+        // An operator may allow events that could never be built beside anything else.
+        let heap = size
+            .built
+            .min(self.limits.bytes_max.saturating_mul(BUILT_PART));
+        self.hold(heap)?;
         let built = build(self);
         let share = &mut *self.limits.share;
         share.shrink_to(share.bytes() - heap);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::event_text::{Gathered, Known, Limits, first_text, lines};
+use super::event_text::{Gathered, Known, Limits, Size, first_text, lines};
 use super::object_fields::Object;
 use super::{Events, Fault, Form, Found};
 use crate::error::{Code, Problem};
@@ -41,6 +41,17 @@ pub struct About {
     index: Option<String>,
 }
 
+impl About {
+    /// Each event has a copy of its own.
+    fn size(&self) -> Size {
+        let texts = [&self.host, &self.source, &self.sourcetype, &self.index];
+        let texts = texts.into_iter().flatten();
+        texts.fold(Size::default(), |size, text| {
+            size.and(Size::of_line(text.as_bytes()))
+        })
+    }
+}
+
 /// Reads objects.
 ///
 /// # Errors
@@ -59,12 +70,17 @@ pub fn split_events<'a>(body: &'a [u8], limits: Limits<'_>) -> Result<Events<'a>
         about.source = written.source.clone().or(about.source);
         about.sourcetype = written.sourcetype.clone().or(about.sourcetype);
         about.index = written.index.clone().or(about.index);
-        let bytes = [written.event, written.fields];
-        let bytes = bytes.iter().flatten().map(|raw| raw.get().len()).sum();
-        gathered.read(bytes, || {
+        let json = |raw: Option<&RawValue>| {
+            raw.map_or(Size::default(), |raw| Size::of_json(raw.get().as_bytes()))
+        };
+        let size = about
+            .size()
+            .and(json(written.event))
+            .and(json(written.fields));
+        gathered.read(size, || {
             let fields = written.fields.map(|raw| serde_json::from_str(raw.get()));
             let fields = fields.transpose().map_err(malformed)?;
-            Ok(event(&written, fields.as_ref(), &about))
+            Ok(event(&written, fields, &about))
         })?;
         number += 1;
     }
@@ -84,9 +100,11 @@ pub fn split_raw<'a>(
     let mut number = 0;
     for line in lines(body) {
         number += 1;
-        let mut known = described(about, None);
-        known.message = Some(String::from_utf8_lossy(line).into_owned());
-        gathered.add(Ok(known.into_found(None)))?;
+        gathered.read(about.size().and(Size::of_line(line)), || {
+            let mut known = described(about, None);
+            known.message = Some(String::from_utf8_lossy(line).into_owned());
+            Ok(Ok(known.into_found(None)))
+        })?;
     }
     finished(gathered, number)
 }
@@ -104,7 +122,7 @@ fn finished<'a>(gathered: Gathered<'a, '_>, number: usize) -> Result<Events<'a>,
 
 fn event<'a>(
     written: &Written<'a>,
-    fields: Option<&Map<String, Value>>,
+    fields: Option<Map<String, Value>>,
     about: &About,
 ) -> Result<Found<'a>, Fault> {
     let event = written.event.ok_or_else(|| Fault {
@@ -142,7 +160,7 @@ fn event<'a>(
     }
 }
 
-fn described(about: &About, fields: Option<&Map<String, Value>>) -> Known {
+fn described(about: &About, fields: Option<Map<String, Value>>) -> Known {
     let mut known = Known {
         resource_id: about.host.clone(),
         ..Known::default()
@@ -157,12 +175,10 @@ fn described(about: &About, fields: Option<&Map<String, Value>>) -> Known {
         }
     }
     if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
-        known.level = first_text(fields, &["level", "severity"]);
-        known.trace_id = first_text(fields, &["trace_id", "traceId"]);
-        known.span_id = first_text(fields, &["span_id", "spanId"]);
-        known
-            .metadata
-            .insert("fields".to_owned(), fields.clone().into());
+        known.level = first_text(&fields, &["level", "severity"]);
+        known.trace_id = first_text(&fields, &["trace_id", "traceId"]);
+        known.span_id = first_text(&fields, &["span_id", "spanId"]);
+        known.metadata.insert("fields".to_owned(), fields.into());
     }
     known
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::event_text::{Gathered, Known, Limits, body_key, first_text};
+use super::event_text::{Gathered, Known, Limits, Size, body_key, first_text};
 use super::json_parts::{self, elements};
 use super::labels;
 use super::wire::Fields;
@@ -118,16 +118,29 @@ fn split_json(body: &[u8], gathered: &mut Gathered<'static, '_>) -> Result<(), P
     let request: JsonRequest<'_> = json_parts::object(text).map_err(unreadable)?;
     for stream in elements(Some(request.streams), gathered, unreadable)? {
         let stream: JsonStream<'_> = json_parts::object(stream.get()).map_err(unreadable)?;
-        let labels_bytes = stream.stream.map_or(0, |labels| labels.get().len());
-        gathered.expanded(labels_bytes, |gathered| {
-            let labels = stream
-                .stream
-                .filter(|_| gathered.fits(labels_bytes).is_ok());
+        let of_labels = stream.stream.map_or(Size::default(), |labels| {
+            Size::of_json(labels.get().as_bytes())
+        });
+        let labels = stream.stream.filter(|_| gathered.fits(of_labels).is_ok());
+        // Each entry has a copy of its own.
+        let of_labels = labels.map_or(of_labels, |_| of_labels.and(of_labels));
+        let built = if labels.is_some() {
+            of_labels
+        } else {
+            Size::default()
+        };
+        gathered.built(built, |gathered| {
             let labels = labels.map(|labels| serde_json::from_str(labels.get()));
             let labels: Map<String, Value> =
                 labels.transpose().map_err(unreadable)?.unwrap_or_default();
             for entry in elements(stream.values, gathered, unreadable)? {
-                gathered.read(labels_bytes + entry.get().len(), || {
+                let size = Size::of_json(entry.get().as_bytes());
+                // serde keeps what it has read until it knows which of the two forms it is.
+                let size = Size {
+                    built: 2 * size.built,
+                    ..size
+                };
+                gathered.read(size.beside(of_labels), || {
                     let entry = serde_json::from_str(entry.get()).map_err(unreadable)?;
                     let (time, line, metadata) = match entry {
                         JsonEntry::Bare(time, line) => (time, line, Map::new()),
@@ -150,8 +163,15 @@ fn split_protobuf(message: &[u8], gathered: &mut Gathered<'static, '_>) -> Resul
         for labels in stream.numbered(1) {
             written = std::str::from_utf8(labels.map_err(unreadable)?).map_err(unreadable)?;
         }
-        gathered.expanded(written.len(), |gathered| {
-            let found = match gathered.fits(written.len()) {
+        let of_labels = Size::of_protobuf(written.len());
+        let fits = gathered.fits(of_labels);
+        let built = if fits.is_ok() {
+            of_labels
+        } else {
+            Size::default()
+        };
+        gathered.built(built, |gathered| {
+            let found = match fits {
                 Ok(()) => labels::read(written).map_err(|error| Fault {
                     code: "invalid_labels",
                     reason: error.to_string(),
@@ -160,7 +180,8 @@ fn split_protobuf(message: &[u8], gathered: &mut Gathered<'static, '_>) -> Resul
             };
             for entry in stream.numbered(2) {
                 let entry = entry.map_err(unreadable)?;
-                gathered.read(written.len() + entry.len(), || {
+                let size = Size::of_protobuf(entry.len()).beside(of_labels);
+                gathered.read(size, || {
                     let entry = Entry::decode(entry).map_err(unreadable)?;
                     let metadata = entry.structured_metadata.into_iter();
                     let metadata = metadata.map(|label| (label.name, label.value.into()));

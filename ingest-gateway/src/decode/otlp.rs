@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-use super::event_text::{Gathered, Known, Limits, body_key, first_text, level_of_severity};
+use super::event_text::{Gathered, Known, Limits, Size, body_key, first_text, level_of_severity};
 use super::json_parts::{self, elements};
 use super::wire::Fields;
 use super::{Events, Fault, Form, Found};
@@ -64,52 +64,56 @@ fn unreadable(error: impl Display) -> Problem {
 fn split_protobuf(body: &[u8], gathered: &mut Gathered<'static, '_>) -> Result<(), Problem> {
     for resource_logs in Fields::of(body).numbered(1) {
         let resource_logs = Fields::of(resource_logs.map_err(unreadable)?);
-        let resource_bytes = length(resource_logs)?;
-        gathered.expanded(resource_bytes, |gathered| {
-            let resource = object(merged::<Resource>(resource_logs, gathered)?.attributes);
-            for scope_logs in resource_logs.numbered(2) {
-                let scope_logs = Fields::of(scope_logs.map_err(unreadable)?);
-                let scope_bytes = length(scope_logs)?;
-                gathered.expanded(scope_bytes, |gathered| {
-                    let scope = about(merged(scope_logs, gathered)?);
-                    for record in scope_logs.numbered(2) {
-                        let record = record.map_err(unreadable)?;
-                        let bytes = resource_bytes + scope_bytes + record.len();
-                        gathered.read(bytes, || {
-                            let record = LogRecord::decode(record).map_err(unreadable)?;
-                            Ok(event(record, &resource, &scope))
-                        })?;
-                    }
-                    Ok(())
-                })?;
-            }
-            Ok(())
-        })?;
+        with_common(
+            resource_logs,
+            gathered,
+            |gathered, of_resource, resource: Resource| {
+                let resource = object(resource.attributes);
+                for scope_logs in resource_logs.numbered(2) {
+                    let scope_logs = Fields::of(scope_logs.map_err(unreadable)?);
+                    with_common(scope_logs, gathered, |gathered, of_scope, scope| {
+                        let scope = about(scope);
+                        for record in scope_logs.numbered(2) {
+                            let record = record.map_err(unreadable)?;
+                            let size = Size::of_protobuf(record.len());
+                            gathered.read(size.beside(of_resource).beside(of_scope), || {
+                                let record = LogRecord::decode(record).map_err(unreadable)?;
+                                Ok(event(record, &resource, &scope))
+                            })?;
+                        }
+                        Ok(())
+                    })?;
+                }
+                Ok(())
+            },
+        )?;
     }
     Ok(())
 }
 
-/// Of what a group of records has in common, which is the first field of the group.
-fn length(group: Fields<'_>) -> Result<usize, Problem> {
-    let lengths = group
-        .numbered(1)
-        .map(|part| Ok(part.map_err(unreadable)?.len()));
-    lengths.sum()
-}
-
-/// That, where an event may be so large; where not, none of the group's records is built. Said twice it is one message
-/// (Protocol Buffers, Encoding, "Last One Wins").
-fn merged<T: Message + Default>(
+/// Builds what a group of records has in common, its first field, for as long as the group is read. Said twice it is one
+/// message (Protocol Buffers, Encoding, "Last One Wins"). Where no event may be so large it is not built, and neither is
+/// any record of the group.
+fn with_common<T: Message + Default>(
     group: Fields<'_>,
-    gathered: &Gathered<'_, '_>,
-) -> Result<T, Problem> {
+    gathered: &mut Gathered<'static, '_>,
+    read: impl FnOnce(&mut Gathered<'static, '_>, Size, T) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let mut bytes = 0;
+    for part in group.numbered(1) {
+        bytes += part.map_err(unreadable)?.len();
+    }
+    let size = Size::of_protobuf(bytes);
     let mut whole = T::default();
-    if gathered.fits(length(group)?).is_ok() {
+    if gathered.fits(size).is_err() {
+        return read(gathered, size, whole);
+    }
+    gathered.built(size, |gathered| {
         for part in group.numbered(1) {
             whole.merge(part.map_err(unreadable)?).map_err(unreadable)?;
         }
-    }
-    Ok(whole)
+        read(gathered, size, whole)
+    })
 }
 
 #[derive(Default, Deserialize)]
@@ -141,42 +145,53 @@ fn split_json(body: &[u8], gathered: &mut Gathered<'static, '_>) -> Result<(), P
     let text = std::str::from_utf8(body).map_err(unreadable)?;
     let request: JsonRequest<'_> = json_parts::object(text).map_err(unreadable)?;
     for resource_logs in elements(request.resource_logs, gathered, unreadable)? {
-        let resource_logs: JsonResourceLogs<'_> =
+        let group: JsonResourceLogs<'_> =
             json_parts::object(resource_logs.get()).map_err(unreadable)?;
-        let resource_bytes = resource_logs.resource.map_or(0, |text| text.get().len());
-        gathered.expanded(resource_bytes, |gathered| {
-            let resource: Resource = common(resource_logs.resource, gathered)?;
-            let resource = object(resource.attributes);
-            for scope_logs in elements(resource_logs.scope_logs, gathered, unreadable)? {
-                let scope_logs: JsonScopeLogs<'_> =
-                    json_parts::object(scope_logs.get()).map_err(unreadable)?;
-                let scope_bytes = scope_logs.scope.map_or(0, |text| text.get().len());
-                gathered.expanded(scope_bytes, |gathered| {
-                    let scope = about(common(scope_logs.scope, gathered)?);
-                    for record in elements(scope_logs.log_records, gathered, unreadable)? {
-                        let bytes = resource_bytes + scope_bytes + record.get().len();
-                        gathered.read(bytes, || {
-                            let record = json_parts::object(record.get()).map_err(unreadable)?;
-                            Ok(event(record, &resource, &scope))
-                        })?;
-                    }
-                    Ok(())
-                })?;
-            }
-            Ok(())
-        })?;
+        with_common_json(
+            group.resource,
+            gathered,
+            |gathered, of_resource, resource: Resource| {
+                let resource = object(resource.attributes);
+                for scope_logs in elements(group.scope_logs, gathered, unreadable)? {
+                    let group: JsonScopeLogs<'_> =
+                        json_parts::object(scope_logs.get()).map_err(unreadable)?;
+                    with_common_json(group.scope, gathered, |gathered, of_scope, scope| {
+                        let scope = about(scope);
+                        for record in elements(group.log_records, gathered, unreadable)? {
+                            let size = Size::of_json(record.get().as_bytes());
+                            gathered.read(size.beside(of_resource).beside(of_scope), || {
+                                let record =
+                                    json_parts::object(record.get()).map_err(unreadable)?;
+                                Ok(event(record, &resource, &scope))
+                            })?;
+                        }
+                        Ok(())
+                    })?;
+                }
+                Ok(())
+            },
+        )?;
     }
     Ok(())
 }
 
-fn common<'a, T: Default + Deserialize<'a>>(
+/// As [`with_common`].
+fn with_common_json<'a, T: Default + Deserialize<'a>>(
     text: Option<&'a RawValue>,
-    gathered: &Gathered<'_, '_>,
-) -> Result<T, Problem> {
-    match text.filter(|text| gathered.fits(text.get().len()).is_ok()) {
-        Some(text) => json_parts::object(text.get()).map_err(unreadable),
-        None => Ok(T::default()),
+    gathered: &mut Gathered<'static, '_>,
+    read: impl FnOnce(&mut Gathered<'static, '_>, Size, T) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let Some(text) = text else {
+        return read(gathered, Size::default(), T::default());
+    };
+    let size = Size::of_json(text.get().as_bytes());
+    if gathered.fits(size).is_err() {
+        return read(gathered, size, T::default());
     }
+    gathered.built(size, |gathered| {
+        let common = json_parts::object(text.get()).map_err(unreadable)?;
+        read(gathered, size, common)
+    })
 }
 
 fn about(scope: InstrumentationScope) -> Map<String, Value> {

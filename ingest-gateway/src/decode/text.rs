@@ -2,7 +2,7 @@
 //!
 //! In the flow: `body` → **`decode::text`** → `decode`.
 
-use super::event_text::{Gathered, Known, Limits, lines};
+use super::event_text::{Gathered, Known, Limits, Size, lines};
 use super::{Events, Fault, Form};
 use crate::error::Problem;
 
@@ -13,16 +13,18 @@ use crate::error::Problem;
 pub fn split<'a>(body: &'a [u8], limits: Limits<'_>) -> Result<Events<'a>, Problem> {
     let mut gathered = Gathered::new(limits);
     for line in lines(body) {
-        gathered.add(match std::str::from_utf8(line) {
-            Ok(line) => Ok(Known {
-                message: Some(line.to_owned()),
-                ..Known::default()
-            }
-            .into_found(None)),
-            Err(error) => Err(Fault {
-                code: "invalid_utf8",
-                reason: format!("not UTF-8: invalid byte at {}", error.valid_up_to()),
-            }),
+        gathered.read(Size::of_line(line), || {
+            Ok(match std::str::from_utf8(line) {
+                Ok(line) => Ok(Known {
+                    message: Some(line.to_owned()),
+                    ..Known::default()
+                }
+                .into_found(None)),
+                Err(error) => Err(Fault {
+                    code: "invalid_utf8",
+                    reason: format!("not UTF-8: invalid byte at {}", error.valid_up_to()),
+                }),
+            })
         })?;
     }
     Ok(Events {

@@ -273,34 +273,52 @@ async fn a_new_certificate_counts_for_new_connections_and_old_ones_stay() {
     assert_eq!(serial(&still), serial(&new));
 }
 
+/// How long until the server closes a connection over which this was sent, and nothing after it.
+async fn closed_after(stage: &Stage, protocols: &[u8], sent: &[u8]) -> Duration {
+    let mut client = stage.client(None);
+    client.set_alpn_protos(protocols).unwrap();
+    let mut stream = stage.connect(client).await.unwrap();
+    let started = Instant::now();
+    stream.write_all(sent).await.unwrap();
+    let mut rest = Vec::new();
+    let end = stream.read_to_end(&mut rest);
+    let end = tokio::time::timeout(Duration::from_secs(10), end).await;
+    assert!(end.is_ok(), "{sent:?} keeps it open");
+    started.elapsed()
+}
+
 #[tokio::test]
-async fn an_idle_connection_is_closed_in_either_version() {
+async fn a_connection_without_a_request_is_closed_in_either_version() {
     let patience = Duration::from_millis(300);
     let stage = stage(patience).await;
-    for protocol in [&b"\x02h2"[..], b"\x08http/1.1"] {
-        let mut client = stage.client(None);
-        client.set_alpn_protos(protocol).unwrap();
-        let mut stream = stage.connect(client).await.unwrap();
-        let started = Instant::now();
-        if protocol == b"\x02h2" {
-            // The preface, and empty settings (RFC 9113 §3.4, §6.5).
-            let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-            stream.write_all(preface).await.unwrap();
-        }
-        let mut rest = Vec::new();
-        let end = stream.read_to_end(&mut rest);
-        let end = tokio::time::timeout(Duration::from_secs(10), end).await;
-        assert!(end.is_ok(), "{protocol:?} stays open");
-        assert!(
-            started.elapsed() >= patience,
-            "{protocol:?} is closed at once"
-        );
-        // GOAWAY without an error (RFC 9113 §6.8): the kind of a frame is its fourth byte.
-        let ends_in_order = rest
-            .windows(17)
-            .any(|frame| frame[3] == 7 && frame[13..] == [0; 4]);
-        assert!(ends_in_order || protocol != b"\x02h2", "{rest:?}");
+    for (protocols, sent) in [
+        (&b"\x08http/1.1"[..], &b""[..]),
+        (b"\x08http/1.1", b"GET / HT"),
+        (b"\x02h2", b""),
+        (b"\x02h2", b"PRI * HTTP/2.0"),
+    ] {
+        let took = closed_after(&stage, protocols, sent).await;
+        assert!(took >= patience, "{sent:?} is closed after {took:?}");
     }
+}
+
+#[tokio::test]
+async fn an_idle_client_of_http_2_that_answers_pings_is_told_to_go() {
+    let stage = stage(Duration::from_millis(300)).await;
+    let mut client = stage.client(None);
+    client.set_alpn_protos(b"\x02h2").unwrap();
+    let stream = stage.connect(client).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = axum::http::Request::get("https://localhost/");
+    let (reply, _) = requests
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    assert_eq!(reply.await.unwrap().status(), 200);
+    // The client would stay: it answers every ping, and keeps its handle.
+    let end = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    end.unwrap().unwrap().unwrap();
+    drop(requests);
 }
 
 #[tokio::test]
@@ -341,11 +359,14 @@ async fn a_handshake_that_does_not_come_holds_up_no_drain_and_no_slot() {
         assert!(Instant::now() < deadline, "{} are open", stage.open.get());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let mut halfway = stage.client(None);
+    halfway.set_alpn_protos(b"\x02h2").unwrap();
+    let halfway = stage.connect(halfway).await.unwrap();
     stage.stop.send(()).unwrap();
     let drained = tokio::time::timeout(Duration::from_secs(10), stage.served).await;
     assert!(drained.unwrap().unwrap(), "it waited for the silent one");
     assert_eq!(stage.open.get(), 0);
-    drop(silent);
+    drop((silent, halfway));
 }
 
 #[test]

@@ -54,6 +54,20 @@ fn each_operation_is_an_event_or_says_why_not() {
 }
 
 #[test]
+fn a_name_of_an_index_that_none_can_have_is_refused_before_it_is_repeated() {
+    let name = "x".repeat(256);
+    let body = format!("{{\"index\":{{\"_index\":\"{name}\"}}}}\n{{}}");
+    for (body, index) in [
+        (body.as_str(), None),
+        ("{\"delete\":{}}", Some(name.as_str())),
+    ] {
+        let refused = read(body, index).unwrap_err();
+        assert!(refused.contains("may have 255 bytes"), "{refused}");
+    }
+    assert!(read("{\"delete\":{}}", Some(&name[1..])).is_ok());
+}
+
+#[test]
 fn a_level_that_a_logger_writes_as_a_number_is_kept_by_its_name() {
     let document = |level: &str| {
         format!("{{\"index\":{{}}}}\n {{\"level\":{level} ,\"time\":1764000000000,\"msg\":\"é\"}}")

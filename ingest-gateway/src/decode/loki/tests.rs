@@ -130,10 +130,10 @@ fn entries_that_are_nothing_on_the_wire_are_counted_before_they_are_built() {
         read(many.as_bytes(), Encoding::Json),
         Err(Code::TooManyEvents)
     );
-    let long = format!(r#"["1","{}"]"#, "x".repeat(100_000));
+    let long = format!(r#"["1","{}"]"#, "x".repeat(400_000));
     let found = read(
         json(&format!(r#"{long},["1","y"]"#)).as_bytes(),
         Encoding::Json,
     );
-    assert_eq!(found.unwrap()[0], "! event_too_large");
+    assert!(found.unwrap()[0] == "! event_too_large");
 }

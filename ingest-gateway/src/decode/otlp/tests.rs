@@ -116,9 +116,12 @@ fn a_small_request_does_not_become_a_large_heap() {
     let mut share = plenty();
     let problem = split(&body, Encoding::Protobuf, limits(&mut share)).unwrap_err();
     assert_eq!(problem.code, Code::BodyTooLarge);
-    let budget = crate::admission::Budget::new(100_000);
+    // Room to read any one of them, and not to keep all of them.
+    let budget = crate::admission::Budget::new(2_000_000);
     let mut share = budget.share();
-    let problem = split(&body, Encoding::Protobuf, limits(&mut share)).unwrap_err();
+    let mut limits = limits(&mut share);
+    limits.bytes_max = usize::MAX / 2;
+    let problem = split(&body, Encoding::Protobuf, limits).unwrap_err();
     assert_eq!(problem.code, Code::Overloaded);
 }
 
@@ -259,4 +262,17 @@ fn a_resource_behind_its_records_and_in_two_parts_is_read_as_one() {
     let expected =
         r#"{"resourceId":"shop","metadata":{"resource":{"host.name":"h","service.name":"shop"}}}"#;
     assert_eq!(texts(&events), [expected]);
+}
+
+#[test]
+fn what_a_record_is_while_it_is_read_is_taken_from_the_budget_and_given_back() {
+    let attributes = field(6, &[]).repeat(1_000);
+    let body = field(1, &field(2, &field(2, &attributes)));
+    for (bytes, fits) in [(100_000, false), (200_000, true)] {
+        let budget = crate::admission::Budget::new(bytes);
+        let mut share = budget.share();
+        let found = split(&body, Encoding::Protobuf, limits(&mut share));
+        assert_eq!(found.is_ok(), fits, "{bytes}");
+        assert!(share.bytes() < 1_000, "{bytes}: {} are held", share.bytes());
+    }
 }
