@@ -2,18 +2,22 @@
 //!
 //! In the flow: the network → **`server`** → `tls` → a service's routes.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
-use axum::http::Request;
-use hyper::body::Incoming;
+use axum::http::{Request, Version};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -34,6 +38,9 @@ const STREAMS_MAX: u32 = 64;
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// And of all of them: more, so that one which is held back does not hold back the others.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// What is still read of a body over HTTP/2 when its reply is there.
+const OVERTAKEN_BYTES_MAX: usize = 32 << 20;
+const OVERTAKEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before accepting again when the system has no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -205,23 +212,85 @@ struct Requests {
     begun: Arc<AtomicUsize>,
 }
 
-impl Service<Request<Incoming>> for Requests {
-    type Response = <Router as Service<Request<Incoming>>>::Response;
-    type Error = <Router as Service<Request<Incoming>>>::Error;
-    type Future = <Router as Service<Request<Incoming>>>::Future;
+type Response = <Router as Service<Request<Body>>>::Response;
+type Reply = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<Incoming>>::poll_ready(&mut self.router, context)
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Reply;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.router, context)
     }
 
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<Incoming>) -> Reply {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        let extensions = request.extensions_mut();
-        extensions.insert(ConnectInfo(self.peer));
+        let is_http2 = request.version() == Version::HTTP_2;
+        let (mut parts, incoming) = request.into_parts();
+        parts.extensions.insert(ConnectInfo(self.peer));
         if let Some(certificate) = &self.certificate {
-            extensions.insert(certificate.clone());
+            parts.extensions.insert(certificate.clone());
         }
-        self.router.call(request)
+        if !is_http2 {
+            let request = Request::from_parts(parts, Body::new(incoming));
+            return Box::pin(self.router.call(request));
+        }
+        let body = Kept(Arc::new(Mutex::new(incoming)));
+        let reply = self
+            .router
+            .call(Request::from_parts(parts, Body::new(body.clone())));
+        Box::pin(async move {
+            let reply = reply.await;
+            body.read_to_its_end().await;
+            reply
+        })
+    }
+}
+
+/// The body of a request over HTTP/2, of which something may be left when its reply is there. A reply that overtakes it is
+/// followed by a reset of the stream (RFC 9113 §8.1), and clients such as curl 7.88 then throw the reply away: a refusal
+/// would be a broken connection to them.
+#[derive(Clone)]
+struct Kept(Arc<Mutex<Incoming>>);
+
+impl Kept {
+    async fn read_to_its_end(mut self) {
+        let rest = async {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = self.frame().await {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+                if bytes > OVERTAKEN_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        // A client that sends more, or more slowly, has to bear it.
+        drop(tokio::time::timeout(OVERTAKEN_TIMEOUT, rest).await);
+    }
+
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HttpBody for Kept {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut *self.incoming()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming().size_hint()
     }
 }
 

@@ -322,6 +322,31 @@ async fn an_idle_client_of_http_2_that_answers_pings_is_told_to_go() {
 }
 
 #[tokio::test]
+async fn a_reply_that_does_not_wait_for_the_body_is_heard_over_http_2() {
+    let stage = stage(Duration::from_secs(60)).await;
+    let mut client = stage.client(None);
+    client.set_alpn_protos(b"\x02h2").unwrap();
+    let stream = stage.connect(client).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for parts in 0..20 {
+        let request = axum::http::Request::post("https://localhost/nowhere");
+        let (reply, mut body) = requests
+            .send_request(request.body(()).unwrap(), false)
+            .unwrap();
+        for _ in 0..parts {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            body.send_data("x".repeat(10_000).into(), false).unwrap();
+        }
+        body.send_data("".into(), true).unwrap();
+        assert_eq!(reply.await.unwrap().status(), 404);
+        let reset = std::future::poll_fn(|context| body.poll_reset(context));
+        let reset = tokio::time::timeout(Duration::from_millis(20), reset).await;
+        assert!(!matches!(reset, Ok(Ok(_))), "{parts} parts: {reset:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_over_http_2_outlives_the_patience_for_idle_connections() {
     let stage = stage(Duration::from_millis(200)).await;
     let mut client = stage.client(None);

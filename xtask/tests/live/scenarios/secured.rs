@@ -263,6 +263,16 @@ fn clients_come_over_tls_by_key_or_certificate_and_certificates_are_replaced_und
         );
         sent += u64::from(status == 200);
     }
+    // A refusal that does not wait for its body is heard, too.
+    let large = stage.directory.join("large.json");
+    fs::write(&large, " ".repeat(5_000_000))?;
+    let large = format!("@{}", large.display());
+    for (url, status) in [(&logs, 401), (&format!("{to_gateway}/nowhere"), 404)] {
+        for body in ["{}", &large].repeat(5) {
+            let answer = curl(stage, &ca, &["--http2", "--data-binary", body, url])?;
+            ensure!(answer.status == status, "{url}: {}", answer.status);
+        }
+    }
     let searching = format!("{to_api}/logs");
     let denied = curl(stage, &ca, &[&with_certificate[..], &[&searching]].concat())?;
     ensure!(
