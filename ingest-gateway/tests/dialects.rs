@@ -4,7 +4,6 @@
 
 mod support;
 
-use axum::body::Body;
 use axum::http::Request;
 use expect_test::{Expect, expect};
 use log_event::event_id::EventId;
@@ -20,20 +19,6 @@ use service::access::api_keys::NewKey;
 use support::{Answer, Client, cluster, records};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-
-async fn sent(
-    client: &Client,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: impl Into<Body>,
-) -> Answer {
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    client.send(request.body(body.into()).unwrap()).await
-}
 
 /// A reply as far as a client depends on it.
 fn shown(answer: &Answer) -> String {
@@ -51,7 +36,7 @@ async fn check(
     body: &str,
     expected: Expect,
 ) {
-    let answer = sent(client, "POST", path, headers, body.to_owned()).await;
+    let answer = client.ask("POST", path, headers, body.to_owned()).await;
     expected.assert_eq(&shown(&answer));
 }
 
@@ -92,7 +77,9 @@ async fn opentelemetry_is_answered_in_its_own_encoding_and_a_retried_batch_is_th
     let protobuf = [("content-type", "application/x-protobuf")];
     let batch = request(&[1_700_000_000_000_000_000, 1_700_000_000_000_000_000]).encode_to_vec();
     for _ in 0..2 {
-        let answer = sent(&client, "POST", "/v1/logs", &protobuf, batch.clone()).await;
+        let answer = client
+            .ask("POST", "/v1/logs", &protobuf, batch.clone())
+            .await;
         assert_eq!(shown(&answer), "200 application/x-protobuf ");
     }
     let found = records(&cluster, 4);
@@ -131,8 +118,8 @@ async fn opentelemetry_is_answered_in_its_own_encoding_and_a_retried_batch_is_th
     check(c, "/otlp/v1/logs", &[JSON], r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"18446744073709551615"}]}]}]}"#, expect![[r#"200 application/json {"partialSuccess":{"errorMessage":"event 0: `timeUnixNano`: 18446744073709551615 lies beyond the year 2261","rejectedLogRecords":"1"}}"#]]).await;
     let limited = Client::new(&cluster, &TIGHT);
     let (first, answer) = tokio::join!(
-        sent(&limited, "POST", "/v1/logs", &[JSON], "{}"),
-        sent(&limited, "POST", "/v1/logs", &[JSON], "{}"),
+        limited.ask("POST", "/v1/logs", &[JSON], "{}"),
+        limited.ask("POST", "/v1/logs", &[JSON], "{}"),
     );
     assert_eq!(shown(&first), "200 application/json {}");
     expect![[r#"503 (retry after 1) application/json {"code":14,"message":"rate_limited: more requests than this client may send; the same request conforms in 1 s"}"#]]
@@ -168,7 +155,7 @@ async fn elasticsearch_clients_get_the_bytes_that_they_look_for() {
         ("POST", "/_bulk"),
         ("PUT", "/app/_create/1"),
     ] {
-        let answer = sent(c, method, path, &[], "{\"index\":{}}\n{}").await;
+        let answer = c.ask(method, path, &[], "{\"index\":{}}\n{}").await;
         assert!(
             answer.status < 300 || path == "/app/_create/1",
             "{method} {path}: {}",
@@ -184,8 +171,8 @@ async fn elasticsearch_clients_get_the_bytes_that_they_look_for() {
     let bulk = "{\"index\":{}}\n{}\n";
     // Both are looked at before either waits for Kafka.
     let (first, answer) = tokio::join!(
-        sent(&limited, "POST", "/_bulk", &[], bulk),
-        sent(&limited, "POST", "/_bulk", &[], bulk),
+        limited.ask("POST", "/_bulk", &[], bulk),
+        limited.ask("POST", "/_bulk", &[], bulk),
     );
     assert_eq!((first.status, answer.status), (200, 429));
     assert_eq!(answer.header("retry-after"), Some("1"));
@@ -324,7 +311,7 @@ async fn text_is_a_message_a_line_and_what_is_switched_off_is_not_there() {
         "/services/collector",
     ] {
         assert_eq!(
-            sent(&client, "POST", path, &[], "{}").await.status,
+            client.ask("POST", path, &[], "{}").await.status,
             404,
             "{path}"
         );

@@ -8,28 +8,12 @@ mod support;
 
 use std::io::Write as _;
 
-use axum::body::Body;
-use axum::http::Request;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rdkafka::Message as _;
-use support::{Answer, Client, cluster, records};
+use support::{Client, cluster, records};
 
 type Headers = &'static [(&'static str, &'static str)];
-
-async fn send(
-    client: &Client,
-    method: &str,
-    path: &str,
-    headers: Headers,
-    body: impl Into<Body>,
-) -> Answer {
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    client.send(request.body(body.into()).unwrap()).await
-}
 
 fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -71,21 +55,21 @@ async fn filebeat_connects_and_publishes() {
     let cluster = cluster();
     let client = Client::new(&cluster, &[]);
     // It reads the version, and refuses a server that is older than itself by a major one.
-    let hello = send(&client, "GET", "/", BEAT, "").await.json();
+    let hello = client.ask("GET", "/", BEAT, "").await.json();
     assert!(
         hello["version"]["number"]
             .as_str()
             .unwrap()
             .starts_with("8.")
     );
-    let license = send(&client, "GET", "/_license?human=false", BEAT, "").await;
+    let license = client.ask("GET", "/_license?human=false", BEAT, "").await;
     assert_eq!(license.json()["license"]["status"], "active");
     let body = "{\"create\":{\"_index\":\"filebeat-8.15.0\"}}\n\
         {\"@timestamp\":\"2024-08-10T09:08:07.123Z\",\"message\":\"GET /cart 500\",\"log\":{\"offset\":17,\"file\":{\"path\":\"/var/log/shop.log\"},\"level\":\"error\"},\"input\":{\"type\":\"filestream\"},\"ecs\":{\"version\":\"8.0.0\"},\"host\":{\"name\":\"web-1\"},\"agent\":{\"type\":\"filebeat\",\"version\":\"8.15.0\"}}\n\
         {\"create\":{\"_index\":\"filebeat-8.15.0\",\"_id\":\"fingerprint-1\",\"pipeline\":\"p\"}}\n\
         {\"@timestamp\":\"2024-08-10T09:08:08.123Z\",\"message\":\"b\"}\n";
     let path = "/_bulk?filter_path=errors%2Citems.%2A.error%2Citems.%2A.status";
-    let answer = send(&client, "POST", path, GZIPPED, gzip(body)).await;
+    let answer = client.ask("POST", path, GZIPPED, gzip(body)).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("x-elastic-product"), Some("Elasticsearch"));
     // An item below 300 is done, 409 and 429 and 5xx have meanings of their own.
@@ -120,7 +104,7 @@ async fn logstash_connects_and_publishes() {
     let cluster = cluster();
     let client = Client::new(&cluster, &[]);
     for (method, path) in [("HEAD", "/"), ("GET", "/"), ("GET", "/_license")] {
-        let answer = send(&client, method, path, LOGSTASH, "").await;
+        let answer = client.ask(method, path, LOGSTASH, "").await;
         assert_eq!(answer.status, 200, "{method} {path}");
         assert_eq!(answer.header("x-elastic-product"), Some("Elasticsearch"));
     }
@@ -129,7 +113,7 @@ async fn logstash_connects_and_publishes() {
         {\"@timestamp\":\"2024-08-10T09:08:07.123456789Z\",\"@version\":\"1\",\"message\":\"a\",\"event\":{\"original\":\"a\"},\"data_stream\":{\"type\":\"logs\",\"dataset\":\"generic\",\"namespace\":\"default\"}}\n\
         {\"create\":{\"_id\":null,\"_index\":\"logs-generic-default\",\"routing\":null}}\n[]\n";
     let path = "/_bulk?filter_path=errors,items.*.error,items.*.status";
-    let answer = send(&client, "POST", path, LOGSTASH, body).await;
+    let answer = client.ask("POST", path, LOGSTASH, body).await;
     let reply = answer.json();
     assert_eq!((answer.status, &reply["errors"]), (200, &true.into()));
     assert_eq!(reply["items"][0]["create"]["status"], 201);
@@ -151,15 +135,15 @@ async fn vector_finds_a_healthy_server_and_the_bytes_that_mean_an_error() {
     ];
     let cluster = cluster();
     let client = Client::new(&cluster, &[]);
-    let health = send(&client, "GET", "/_cluster/health", VECTOR, "").await;
+    let health = client.ask("GET", "/_cluster/health", VECTOR, "").await;
     assert_eq!(health.status, 200);
-    let version = send(&client, "GET", "/", VECTOR, "").await.json();
+    let version = client.ask("GET", "/", VECTOR, "").await.json();
     assert!(version["version"]["number"].is_string());
     let one = "{\"create\":{\"_index\":\"vector-2024.08.10\"}}\n{\"host\":\"web-1\",\"message\":\"a\",\"source_type\":\"file\",\"timestamp\":\"2024-08-10T09:08:07.123456789Z\"}\n";
-    let good = send(&client, "POST", "/_bulk?timeout=60s", VECTOR, one).await;
+    let good = client.ask("POST", "/_bulk?timeout=60s", VECTOR, one).await;
     assert!(good.status == 200 && !good.body.contains("\"errors\":true"));
     let bad = format!("{one}{{\"create\":{{\"_index\":\"v\"}}}}\n7\n");
-    let partly = send(&client, "POST", "/_bulk?timeout=60s", VECTOR, bad).await;
+    let partly = client.ask("POST", "/_bulk?timeout=60s", VECTOR, bad).await;
     assert!(partly.status == 200 && partly.body.contains("\"errors\":true"));
     assert_eq!(values(&cluster, 2)[0]["host"], "web-1");
 }
@@ -179,29 +163,31 @@ async fn fluent_bit_is_content_in_each_of_its_outputs() {
     let client = Client::new(&cluster, &[]);
     // es: what is not exactly this beginning is parsed, up to 512 KiB of it.
     let bulk = "{\"create\":{\"_index\":\"fluent-bit\"}}\n{\"@timestamp\":\"2024-08-10T09:08:07.123Z\",\"log\":\"a line\",\"stream\":\"stderr\",\"kubernetes\":{\"pod\":{\"name\":\"shop-7\"}}}\n";
-    let answer = send(&client, "POST", "/_bulk", BULK, bulk).await;
+    let answer = client.ask("POST", "/_bulk", BULK, bulk).await;
     assert_eq!(answer.status, 200);
     let begins =
         "{\"took\":0,\"errors\":false,\"items\":[{\"create\":{\"_index\":\"fluent-bit\",\"_id\":\"";
     assert!(answer.body.starts_with(begins), "{}", answer.body);
     // splunk: exactly 200; loki: 204; http: 200 to 205.
     let hec = "{\"time\":1723280887.123,\"event\":{\"log\":\"b line\"},\"host\":\"web-1\"}";
-    let answer = send(&client, "POST", "/services/collector/event", JSON, hec).await;
+    let answer = client
+        .ask("POST", "/services/collector/event", JSON, hec)
+        .await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
         (200, r#"{"code":0,"text":"Success"}"#)
     );
     let loki = r#"{"streams":[{"stream":{"job":"fluent-bit"},"values":[["1723280887123000000","{\"log\":\"c line\"}"]]}]}"#;
-    let answer = send(&client, "POST", "/loki/api/v1/push", JSON, loki).await;
+    let answer = client.ask("POST", "/loki/api/v1/push", JSON, loki).await;
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
     let json = r#"[{"date":1723280887.123,"log":"d"},{"date":1723280887.124,"log":"e"}]"#;
-    let answer = send(&client, "POST", "/logs", JSON, json).await;
+    let answer = client.ask("POST", "/logs", JSON, json).await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
         (200, "{\"accepted\":2,\"refused\":0,\"errors\":[]}\n")
     );
     let stream = "{\"date\":1723280887.123,\"log\":\"f\"}{\"date\":1,\"log\":\"g\"}";
-    let answer = send(&client, "POST", "/logs", STREAM, stream).await;
+    let answer = client.ask("POST", "/logs", STREAM, stream).await;
     assert_eq!(
         answer.status, 400,
         "objects without line breaks are told: {}",

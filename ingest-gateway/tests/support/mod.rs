@@ -84,17 +84,26 @@ impl Client {
         }
     }
 
-    pub(crate) async fn post(&self, body: impl Into<Body>, headers: &[(&str, &str)]) -> Answer {
-        let mut request = Request::post("/logs");
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         self.send(request.body(body.into()).unwrap()).await
     }
 
+    pub(crate) async fn post(&self, body: impl Into<Body>, headers: &[(&str, &str)]) -> Answer {
+        self.ask("POST", "/logs", headers, body).await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(Request::get(path).body(Body::empty()).unwrap())
-            .await
+        self.ask("GET", path, &[], Body::empty()).await
     }
 }
 

@@ -176,6 +176,19 @@ impl Stage {
             .map_err(|error| error.to_string())
     }
 
+    /// A client of HTTP/2, and what has to be driven for it.
+    async fn speak_http2(
+        &self,
+    ) -> (
+        h2::client::SendRequest<bytes::Bytes>,
+        h2::client::Connection<SslStream<TcpStream>>,
+    ) {
+        let mut client = self.client(None);
+        client.set_alpn_protos(b"\x02h2").unwrap();
+        let stream = self.connect(client).await.unwrap();
+        h2::client::handshake(stream).await.unwrap()
+    }
+
     /// The server's answer; an error is that of the handshake, which TLS 1.3 tells a client only now.
     async fn ask(&self, stream: &mut SslStream<TcpStream>) -> Result<String, String> {
         let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -305,10 +318,7 @@ async fn a_connection_without_a_request_is_closed_in_either_version() {
 #[tokio::test]
 async fn an_idle_client_of_http_2_that_answers_pings_is_told_to_go() {
     let stage = stage(Duration::from_millis(300)).await;
-    let mut client = stage.client(None);
-    client.set_alpn_protos(b"\x02h2").unwrap();
-    let stream = stage.connect(client).await.unwrap();
-    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let (mut requests, connection) = stage.speak_http2().await;
     let connection = tokio::spawn(connection);
     let request = axum::http::Request::get("https://localhost/");
     let (reply, _) = requests
@@ -324,10 +334,7 @@ async fn an_idle_client_of_http_2_that_answers_pings_is_told_to_go() {
 #[tokio::test]
 async fn a_reply_that_does_not_wait_for_the_body_is_heard_over_http_2() {
     let stage = stage(Duration::from_secs(60)).await;
-    let mut client = stage.client(None);
-    client.set_alpn_protos(b"\x02h2").unwrap();
-    let stream = stage.connect(client).await.unwrap();
-    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let (mut requests, connection) = stage.speak_http2().await;
     tokio::spawn(connection);
     for parts in 0..20 {
         let request = axum::http::Request::post("https://localhost/nowhere");
@@ -349,10 +356,7 @@ async fn a_reply_that_does_not_wait_for_the_body_is_heard_over_http_2() {
 #[tokio::test]
 async fn a_request_over_http_2_outlives_the_patience_for_idle_connections() {
     let stage = stage(Duration::from_millis(200)).await;
-    let mut client = stage.client(None);
-    client.set_alpn_protos(b"\x02h2").unwrap();
-    let stream = stage.connect(client).await.unwrap();
-    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let (mut requests, connection) = stage.speak_http2().await;
     let connection = tokio::spawn(connection);
     let request = axum::http::Request::get("https://localhost/slow");
     let (reply, _) = requests
