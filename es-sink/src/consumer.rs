@@ -155,12 +155,13 @@ fn ask_regularly(
 
 /// Takes records until there is something else to do, or nothing at all.
 fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<Ending>> {
+    let now = consumer.context().engine().now();
     for _ in 0..RECORDS_PER_TURN {
         if !consumer.context().engine().takes_records() {
             break;
         }
         match consumer.poll(Duration::ZERO) {
-            Some(polled) => consumer.context().engine().polled(polled)?,
+            Some(polled) => consumer.context().engine().polled(now, polled)?,
             None => break,
         }
     }
@@ -171,7 +172,9 @@ fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<Ending>> {
     match sleep {
         Sleep::Polling(longest) => {
             if let Some(polled) = consumer.poll(longest) {
-                consumer.context().engine().polled(polled)?;
+                let mut engine = consumer.context().engine();
+                let now = engine.now();
+                engine.polled(now, polled)?;
             }
         }
         Sleep::AwaitingReplies(longest) => {
@@ -195,7 +198,8 @@ fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Lin
         ("queued.max.messages.kbytes", fetch_ahead.as_str()),
         ("fetch.message.max.bytes", "131072"),
         ("fetch.max.bytes", fetch_bytes.as_str()),
-        ("fetch.queue.backoff.ms", "10"),
+        // How often a full queue is looked at: at 10 ms reading is over sooner than the next fetch begins.
+        ("fetch.queue.backoff.ms", "2"),
         ("fetch.wait.max.ms", "100"),
         ("topic.metadata.refresh.interval.ms", "5000"),
         // Where the brokers allow it, a sink that starts first does not wait for the first event.

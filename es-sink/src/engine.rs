@@ -14,9 +14,10 @@ use es_sink_core::sink::{Command, Input, Sink};
 use log_event::offset::{NextOffset, Offset};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use service::elasticsearch::Nodes;
+use service::record_headers::headers_of;
 use service::shutdown::Shutdown;
 use tokio::runtime::Handle;
 
@@ -157,7 +158,7 @@ impl Engine {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -177,10 +178,11 @@ impl Engine {
     /// Gives what `poll` returned to the machine.
     pub(crate) fn polled(
         &mut self,
+        now: Duration,
         polled: KafkaResult<BorrowedMessage<'_>>,
     ) -> anyhow::Result<()> {
         match polled {
-            Ok(message) => self.record(&message),
+            Ok(message) => self.record(now, &message),
             Err(KafkaError::MessageConsumptionFatal(code)) => {
                 anyhow::bail!("Kafka ended this consumer for good: {code}");
             }
@@ -190,13 +192,9 @@ impl Engine {
         Ok(())
     }
 
-    fn record(&mut self, message: &BorrowedMessage<'_>) {
-        let headers = message.headers();
-        let count = headers.map_or(0, |headers| headers.count());
-        let headers = (0..count).filter_map(|index| {
-            let header = headers?.get(index);
-            Some((header.key, header.value))
-        });
+    fn record(&mut self, now: Duration, message: &BorrowedMessage<'_>) {
+        let headers = headers_of(message);
+        let headers = headers.iter().map(|(name, value)| (&**name, *value));
         let record = Record {
             topic: message.topic(),
             partition: message.partition(),
@@ -206,7 +204,7 @@ impl Engine {
             value: message.payload(),
             headers,
         };
-        self.sink.record(self.now(), &record);
+        self.sink.record(now, &record);
     }
 
     /// Takes all replies that are there, carries out all commands that follow.

@@ -17,7 +17,6 @@
 //!     the logs reach while nothing is read.
 //!
 //! Beside the walk: [`dead_letters`] shows what step 8 kept, and sends it back to where step 3 reads.
-//! [`allocator`] keeps what all of this has freed within the memory limit.
 
 pub mod config;
 pub mod template;
@@ -35,4 +34,3 @@ pub mod log_ends;
 pub mod status;
 pub mod metrics;
 pub mod dead_letters;
-pub mod allocator;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use axum::Json;
 use axum::routing::get;
-use es_sink::allocator;
 use es_sink::config::{Config, PROGRAM};
 use es_sink::consumer;
 use es_sink::dead_letters;
@@ -24,9 +23,11 @@ use service::shutdown::Shutdown;
 /// Between two tries to install the template.
 const TEMPLATE_RETRY: Duration = Duration::from_secs(2);
 
+#[global_allocator]
+static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
+
 fn main() -> ExitCode {
     let started = Instant::now();
-    allocator::use_few_arenas();
     let settings = Settings::load_with(PROGRAM, &GROUP, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });

@@ -10,6 +10,9 @@ use ingest_gateway::server::Server;
 use service::settings::{Settings, SettingsError};
 use service::{logging, shutdown::Shutdown};
 
+#[global_allocator]
+static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
+
 fn main() -> ExitCode {
     let settings = Settings::load_with(PROGRAM, &GROUP, std::env::args_os(), |name| {
         std::env::var(name).ok()

@@ -11,9 +11,10 @@ use anyhow::{Context as _, bail};
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use service::kafka::{KafkaProperty, client_config};
+use service::record_headers::headers_of;
 
 use crate::marker::{self, RunId};
 
@@ -178,7 +179,6 @@ fn count(reasons: &mut Reasons, record: &BorrowedMessage<'_>) {
 
 /// The value of the last header of that name.
 fn header<'a>(record: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
-    let headers = record.headers()?;
-    let found = headers.iter().filter(|header| header.key == name).last()?;
-    found.value
+    let mut headers = headers_of(record).into_iter().rev();
+    headers.find(|(found, _)| found == name)?.1
 }

@@ -21,6 +21,9 @@ mod arguments;
 
 use arguments::{Arguments, Bench, Command, FaultProxy, Generate, Generator, Null, Verify};
 
+#[global_allocator]
+static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     service::logging::start();

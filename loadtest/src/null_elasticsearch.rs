@@ -367,7 +367,7 @@ impl Server {
             counts.ids_full |= checked.ids_full;
             counts.seconds = seconds;
         }
-        let mut reply = format!(r#"{{"errors":{has_errors},"took":1,"items":["#).into_bytes();
+        let mut reply = format!(r#"{{"errors":{has_errors},"items":["#).into_bytes();
         let items = checked.reply.strip_suffix(b",").unwrap_or(&checked.reply);
         reply.extend_from_slice(items);
         reply.extend_from_slice(b"]}");

@@ -59,12 +59,19 @@ fn usable_tenant(bytes: &[u8]) -> Option<&str> {
 }
 
 fn decimal(bytes: &[u8]) -> Option<i64> {
-    let fits = (1..=19).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(bytes)
-        .ok()
-        .filter(|_| fits)?
-        .parse()
-        .ok()
+    // 19 digits always fit into 64 bits.
+    if !(1..=19).contains(&bytes.len()) {
+        return None;
+    }
+    let mut number: u64 = 0;
+    for byte in bytes {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    i64::try_from(number).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use query_api::config::Config;
 use query_api::server;
 use service::settings::SettingsError;
 
+#[global_allocator]
+static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
+
 fn main() -> ExitCode {
     let (config, checked) = match Config::load(std::env::args_os(), |name| std::env::var(name).ok())
     {

@@ -17,8 +17,9 @@ use log_event::record::RecordHeaders;
 use log_event::tenant::Tenant;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientContext, TopicPartitionList};
+use service::record_headers::headers_of;
 use service::shutdown::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -282,11 +283,8 @@ impl Reader {
         let Some(value) = record.payload() else {
             return;
         };
-        let headers = record
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter());
-        let headers = RecordHeaders::read(headers.map(|header| (header.key, header.value)));
+        let headers = headers_of(record);
+        let headers = RecordHeaders::read(headers.iter().map(|(name, value)| (&**name, *value)));
         let owner = self.request.tenant.as_ref().map(Tenant::as_str);
         if owner.is_some() && headers.tenant != owner {
             return;

@@ -6,12 +6,14 @@
 //! 2. [`units`]: sizes and durations as people write them.
 //! 3. [`logging`]: one line per event worth a line, for people or for machines.
 //! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way;
-//!    [`search_engine`]: Elasticsearch or OpenSearch.
+//!    [`search_engine`]: Elasticsearch or OpenSearch; [`record_headers`]: what no binding reads safely.
 //! 5. [`metrics`]: what is counted, under the service's name.
 //! 6. [`server`]: connections in; [`tls`]: over TLS, where there are certificates.
 //! 7. [`access`]: API keys, and what each may do. These and the certificates are [`reloaded`] when they change.
 //! 8. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
 //! 9. [`shutdown`]: SIGTERM drains.
+//!
+//! [`allocator`] is where the memory of all of it comes from.
 
 pub mod settings;
 pub mod command_line;
@@ -20,6 +22,7 @@ pub mod logging;
 pub mod kafka;
 pub mod elasticsearch;
 pub mod search_engine;
+pub mod record_headers;
 pub mod metrics;
 pub mod server;
 pub mod tls;
@@ -27,3 +30,4 @@ pub mod reloaded;
 pub mod access;
 pub mod operations;
 pub mod shutdown;
+pub mod allocator;

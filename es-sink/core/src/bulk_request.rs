@@ -339,10 +339,20 @@ fn position(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("a bulk request is far smaller than 4 GiB")
 }
 
+/// What stands for itself in a JSON string, of the bytes that ids are usually made of.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        plain[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+        byte += 1;
+    }
+    plain
+};
+
 fn push_json_string(body: &mut Vec<u8>, text: &str) {
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
-    if text.bytes().all(plain) {
+    if text.bytes().all(|byte| PLAIN[usize::from(byte)]) {
         body.push(b'"');
         body.extend_from_slice(text.as_bytes());
         body.push(b'"');

@@ -13,9 +13,10 @@ use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use service::kafka::client_config;
+use service::record_headers::headers_of;
 use service::shutdown::Shutdown;
 
 use super::command::DeadLettersConfig;
@@ -319,13 +320,12 @@ fn extent(consumer: &BaseConsumer<Quiet>, topic: &str, partition: i32) -> anyhow
 /// A record as it was read, for [`Entry::read`].
 #[must_use]
 pub fn record_parts(record: &BorrowedMessage<'_>) -> RecordParts {
-    let headers = record.headers().map(|headers| headers.iter());
-    let headers = headers.into_iter().flatten();
     RecordParts {
         key: record.key().map(<[u8]>::to_vec),
         value: record.payload().map(<[u8]>::to_vec),
-        headers: headers
-            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+        headers: headers_of(record)
+            .into_iter()
+            .map(|(name, value)| (name.into_owned(), value.map(<[u8]>::to_vec)))
             .collect(),
         timestamp_ms: record.timestamp().to_millis(),
     }

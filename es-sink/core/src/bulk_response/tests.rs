@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -427,4 +428,46 @@ fn the_same_reason_of_many_items_is_kept_once() {
     };
     assert!(Arc::ptr_eq(why(0), why(2)));
     assert_ne!(why(0), why(1));
+}
+
+/// The words of a reply, some of which are those of success.
+fn words() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        8 => Just(r#"{"index":{"result":"created","status":201}}"#),
+        8 => Just(r#"{"index":{"result":"updated","status":200}}"#),
+        1 => Just(r#"{"index":{"result":"created","status":429}}"#),
+        1 => Just(r#"{"index":{"status":201}}"#),
+        1 => Just(","),
+        1 => Just(""),
+    ];
+    let frame = prop_oneof![
+        8 => Just((r#"{"errors":false,"items":["#, "]}")),
+        1 => Just((r#"{"errors":true,"items":["#, "]}")),
+        1 => Just((r#"{"items":["#, "]}")),
+        1 => Just((r#"{"errors":false,"items":["#, "] }")),
+        1 => Just((r#"{"errors":false,"items":["#, "]}}")),
+        1 => Just((r#"{"errors":false,"items":["#, "]")),
+    ];
+    (frame, prop::collection::vec(word, 0..6)).prop_map(|((before, behind), words)| {
+        format!("{before}{}{behind}", words.join(",")).into_bytes()
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_by_its_words_is_what_the_parser_reads(body in words(), n_items in 0_usize..6) {
+        if let Some(items) = all_indexed(&body, n_items) {
+            prop_assert_eq!(RequestVerdict::Items(items), judge_each(&body, n_items));
+        }
+    }
+}
+
+#[test]
+fn a_reply_of_elasticsearch_without_faults_needs_no_parser() {
+    for name in ["created", "updated"] {
+        assert!(all_indexed(&fixture(name), 1).is_some(), "{name}");
+    }
+    let two = br#"{"errors":false,"items":[{"index":{"result":"created","status":201}},{"index":{"result":"updated","status":200}}]}"#;
+    assert_eq!(all_indexed(two, 2).map(|items| items.len()), Some(2));
+    assert_eq!((all_indexed(two, 1), all_indexed(two, 3)), (None, None));
 }
