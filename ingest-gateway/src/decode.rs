@@ -143,6 +143,19 @@ pub struct Record<'a> {
     pub event_time: Timestamp,
 }
 
+impl Record<'_> {
+    /// The same, with bytes of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Record<'static> {
+        Record {
+            position: self.position,
+            json: Cow::Owned(self.json.into_owned()),
+            id: self.id,
+            event_time: self.event_time,
+        }
+    }
+}
+
 /// An event that may not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

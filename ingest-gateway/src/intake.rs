@@ -201,7 +201,7 @@ fn decode_and_produce_here(gateway: &Gateway, work: &mut Work) -> Result<Started
         received: work.received,
     };
     let delivering =
-        (!records.is_empty()).then(|| gateway.producer.produce(&records, beside, share));
+        (!records.is_empty()).then(|| gateway.producer.produce(records, beside, share));
     Ok(Started {
         refusals,
         delivering,

@@ -84,13 +84,8 @@ impl KafkaSettings {
         let needed = [
             ("client.id", "ingest-gateway"),
             ("compression.type", "lz4"),
-            // Batching that follows the load: nothing waits while no request
-            // is out, and what arrives while one is out makes the next batch.
-            // One run on two cores shared with the broker and with builds, one
-            // event a POST, at 1, 10 and 64 connections: 4,500, 14,400 and
-            // 40,600/s; with five in flight 3,800, 10,700 and 35,100, because
-            // batches are cut small; with a linger of 1 ms 720, 6,900 and 34,000.
-            // On a link with slow acknowledgements raise `max.in.flight`.
+            // What goes together is decided by `grouping`. With five in flight nothing
+            // is faster: of one partition librdkafka sends one batch at a time.
             ("linger.ms", "0"),
             ("max.in.flight", "1"),
             ("sticky.partitioning.linger.ms", "10"),

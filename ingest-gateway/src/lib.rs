@@ -12,7 +12,8 @@
 //! 6. [`body`]: reads and inflates, within limits.
 //! 7. [`decode`]: bytes become events, each bad one refused alone.
 //! 8. [`reachability`]: whether Kafka takes records now, asked by [`probe`].
-//! 9. [`produce`]: records out, delivery reports in, set up by [`kafka_settings`]; [`delivery`] says what each report means.
+//! 9. [`produce`]: records out, delivery reports in, set up by [`kafka_settings`]; [`grouping`] says when,
+//!    [`delivery`] what each report means.
 //! 10. [`reply`]: what happened becomes a status and a body; [`error`] lists the codes.
 //!     [`rate_limit_headers`]: what the client may still send.
 //! 11. [`metrics`]: what operators see.
@@ -38,6 +39,7 @@ pub mod decode;
 pub mod reachability;
 pub mod probe;
 pub mod kafka_settings;
+pub mod grouping;
 pub mod delivery;
 pub mod produce;
 pub mod reply;

@@ -9,23 +9,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME, TENANT};
 use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::Producer as _;
 use tokio::sync::oneshot;
 
 use crate::admission::Reservation;
 use crate::decode::{Beside, Record};
-use crate::delivery::{Deliveries, Fate, fate};
+use crate::delivery::{Deliveries, Fate};
 use crate::kafka_settings::KafkaSettings;
 use crate::metrics::Metrics;
 use crate::reachability::Reachability;
 
+mod client;
 mod reports;
 
-use reports::{Reports, cause};
+use client::KafkaClient;
 
 /// How long the probe waits for Kafka's answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,7 +41,7 @@ pub struct Producer {
     batch_bytes_max: usize,
     shared: Arc<Shared>,
     /// Replaced when librdkafka calls an error fatal: it then refuses for ever.
-    current: RwLock<Threaded>,
+    current: RwLock<Arc<KafkaClient>>,
     /// Whether the log was told last that Kafka is reachable, and when.
     told: Mutex<Option<(bool, Instant)>>,
 }
@@ -54,11 +53,9 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-struct Threaded(ThreadedProducer<Reports>);
-
-impl std::fmt::Debug for Threaded {
+impl std::fmt::Debug for KafkaClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ThreadedProducer")
+        f.write_str("KafkaClient")
     }
 }
 
@@ -78,13 +75,13 @@ impl Producer {
             reachability: Reachability::default(),
             metrics,
         });
-        let first = start(&config, batch_bytes_max, &shared)?;
+        let first = KafkaClient::start(&config, &settings.topic, batch_bytes_max, &shared)?;
         Ok(Self {
             settings,
             config,
             batch_bytes_max,
             shared,
-            current: RwLock::new(Threaded(first)),
+            current: RwLock::new(Arc::new(first)),
             told: Mutex::default(),
         })
     }
@@ -110,7 +107,7 @@ impl Producer {
     /// gone away by then.
     pub fn produce(
         &self,
-        records: &[Record<'_>],
+        records: Vec<Record<'_>>,
         beside: Beside<'_>,
         share: Reservation,
     ) -> Delivering {
@@ -120,102 +117,27 @@ impl Producer {
             acknowledged: AtomicUsize::new(0),
             not_kept: AtomicUsize::new(0),
             unknown: AtomicUsize::new(0),
+            too_large: Mutex::default(),
             refused_ids: Mutex::default(),
             fault: Mutex::default(),
             wake: Mutex::new(Some(wake)),
             _share: share,
         });
-        let mut too_large = Vec::new();
-        let mut large = Vec::new();
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        for (n, record) in records.iter().enumerate() {
-            if record.json.len() > self.batch_bytes_max {
-                large.push((record.position, record.id.as_str().to_owned()));
-            }
-            match self.send(&current.0, record, beside, &state) {
-                Ok(()) => {}
-                Err(code) if self.fate(code, record) == Fate::TooLarge => {
-                    too_large.push(record.position);
-                    state.settle(1);
-                }
-                Err(code) => {
-                    // None of the rest is sent: it would only be answered the same.
-                    let rest = records.len() - n;
-                    state.failed(Fate::NotKept, rest, || code.to_string());
-                    state.settle(rest);
-                    self.count_failures(code, rest);
-                    break;
-                }
-            }
-        }
-        drop(current);
+        let large = records
+            .iter()
+            .filter(|record| record.json.len() > self.batch_bytes_max)
+            .map(|record| (record.position, record.id.as_str().to_owned()))
+            .collect();
+        self.current().send(records, beside, &state);
         state.settle(1);
         Delivering {
             state,
             done,
             started: Instant::now(),
             timeout: self.settings.timeout + REPORT_GRACE,
-            too_large,
             large,
             metrics: Arc::clone(&self.shared.metrics),
         }
-    }
-
-    fn send(
-        &self,
-        producer: &ThreadedProducer<Reports>,
-        record: &Record<'_>,
-        beside: Beside<'_>,
-        state: &Arc<RequestState>,
-    ) -> Result<(), RDKafkaErrorCode> {
-        let time = record.event_time.millis().to_string();
-        let mut headers = OwnedHeaders::new_with_capacity(4)
-            .insert(Header {
-                key: EVENT_ID,
-                value: Some(record.id.as_str()),
-            })
-            .insert(Header {
-                key: EVENT_TIME,
-                value: Some(&time),
-            })
-            .insert(Header {
-                key: DIALECT,
-                value: Some(beside.dialect),
-            });
-        if let Some(tenant) = beside.tenant {
-            headers = headers.insert(Header {
-                key: TENANT,
-                value: Some(tenant.as_str()),
-            });
-        }
-        let sent = producer.send(
-            BaseRecord::<(), [u8], _>::with_opaque_to(&self.settings.topic, Arc::clone(state))
-                .payload(&record.json)
-                .timestamp(beside.received.millis())
-                .headers(headers),
-        );
-        match sent {
-            Ok(()) => {
-                self.shared
-                    .metrics
-                    .produced_bytes
-                    .inc_by(record.json.len() as u64);
-                Ok(())
-            }
-            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
-        }
-    }
-
-    fn fate(&self, code: RDKafkaErrorCode, record: &Record<'_>) -> Fate {
-        fate(code, record.json.len(), self.batch_bytes_max)
-    }
-
-    fn count_failures(&self, code: RDKafkaErrorCode, records: usize) {
-        let metrics = &self.shared.metrics;
-        metrics
-            .delivery_failures
-            .with_label_values(&[cause(code)])
-            .inc_by(records as u64);
     }
 
     /// Waits until all that was handed over is reported, or the time is up.
@@ -226,17 +148,14 @@ impl Producer {
         self.current().flush(timeout)
     }
 
-    fn current(&self) -> ThreadedProducer<Reports> {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .clone()
+    fn current(&self) -> Arc<KafkaClient> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks once after Kafka and the producer; waits up to two seconds for the answer.
     pub fn probe(&self) {
-        let producer = self.current();
+        let current = self.current();
+        let producer = current.producer();
         let client = producer.client();
         self.shared
             .metrics
@@ -287,29 +206,21 @@ impl Producer {
     }
 
     fn replace(&self) {
-        match start(&self.config, self.batch_bytes_max, &self.shared) {
+        let topic = &self.settings.topic;
+        match KafkaClient::start(&self.config, topic, self.batch_bytes_max, &self.shared) {
             Ok(fresh) => {
+                let fresh = Arc::new(fresh);
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                let dead = std::mem::replace(&mut *current, Threaded(fresh));
+                let dead = std::mem::replace(&mut *current, Arc::clone(&fresh));
                 drop(current);
                 self.shared.metrics.producer_restarts.inc();
+                fresh.take_over(&dead);
                 // Reports everything that it still held as failed.
                 drop(dead);
             }
             Err(error) => tracing::error!(%error, "no new Kafka producer; trying again"),
         }
     }
-}
-
-fn start(
-    config: &ClientConfig,
-    batch_bytes_max: usize,
-    shared: &Arc<Shared>,
-) -> KafkaResult<ThreadedProducer<Reports>> {
-    config.create_with_context(Reports {
-        batch_bytes_max,
-        shared: Arc::clone(shared),
-    })
 }
 
 /// What the delivery reports of one request add up to.
@@ -320,6 +231,8 @@ struct RequestState {
     acknowledged: AtomicUsize,
     not_kept: AtomicUsize,
     unknown: AtomicUsize,
+    /// The positions of records that librdkafka found too large.
+    too_large: Mutex<Vec<usize>>,
     /// The ids of records that the brokers found too large.
     refused_ids: Mutex<Vec<String>>,
     fault: Mutex<Option<String>>,
@@ -337,6 +250,14 @@ impl RequestState {
         count.fetch_add(records, Ordering::Relaxed);
         let mut text = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         text.get_or_insert_with(fault);
+    }
+
+    fn is_too_large(&self, position: usize) {
+        let mut positions = self
+            .too_large
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        positions.push(position);
     }
 
     /// That many more are reported. The last one sees all counts before it.
@@ -360,7 +281,6 @@ pub struct Delivering {
     done: oneshot::Receiver<()>,
     started: Instant,
     timeout: Duration,
-    too_large: Vec<usize>,
     large: Vec<(usize, String)>,
     metrics: Arc<Metrics>,
 }
@@ -373,17 +293,12 @@ impl Delivering {
             done,
             started,
             timeout,
-            mut too_large,
             large,
             metrics,
         } = self;
         let in_time = tokio::time::timeout(timeout, done).await.is_ok();
-        let refused = std::mem::take(
-            &mut *state
-                .refused_ids
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let mut too_large = taken(&state.too_large);
+        let refused = taken(&state.refused_ids);
         for id in &refused {
             let known = large
                 .iter()
@@ -413,4 +328,8 @@ impl Delivering {
         }
         deliveries
     }
+}
+
+fn taken<T>(list: &Mutex<Vec<T>>) -> Vec<T> {
+    std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner))
 }

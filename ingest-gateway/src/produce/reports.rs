@@ -3,7 +3,7 @@
 //! In the flow: `produce` → **`produce::reports`** → `delivery`, `reachability`.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
 use log_event::record::EVENT_ID;
 use rdkafka::ClientContext;
@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
+use super::client::Line;
 use super::{RequestState, Shared};
 use crate::delivery::{Fate, fate};
 
@@ -19,6 +20,8 @@ use crate::delivery::{Fate, fate};
 pub(super) struct Reports {
     pub(super) batch_bytes_max: usize,
     pub(super) shared: Arc<Shared>,
+    /// Where the next group waits; set once the producer is made.
+    pub(super) line: OnceLock<Weak<Line>>,
 }
 
 impl ClientContext for Reports {
@@ -82,6 +85,9 @@ impl ProducerContext for Reports {
             }
         }
         state.settle(1);
+        if let Some(line) = self.line.get().and_then(Weak::upgrade) {
+            line.go_on(1);
+        }
     }
 }
 

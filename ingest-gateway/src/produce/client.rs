@@ -1,0 +1,284 @@
+//! One librdkafka producer with the thread that hears its reports.
+//!
+//! In the flow: `produce` → **`produce::client`** → librdkafka → `produce::reports`. The thread that hears that a group
+//! is acknowledged hands the next one over: one wake-up less than telling somebody else.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME, TENANT};
+use log_event::tenant::Tenant;
+use log_event::timestamp::Timestamp;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use super::reports::{Reports, cause};
+use super::{RequestState, Shared};
+use crate::decode::{Beside, Record};
+use crate::delivery::{Fate, fate};
+use crate::grouping::{Grouping, HOLD_MAX};
+
+/// A producer of librdkafka. Dropped, it reports what it still holds as failed.
+pub(super) struct KafkaClient {
+    line: Arc<Line>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the requests and the thread share.
+pub(super) struct Line {
+    producer: BaseProducer<Reports>,
+    grouping: Mutex<Grouping<Waiting>>,
+    stop: AtomicBool,
+    topic: String,
+    batch_bytes_max: usize,
+    shared: Arc<Shared>,
+}
+
+/// A request whose records wait for those on their way.
+pub(super) struct Waiting {
+    records: Vec<Record<'static>>,
+    dialect: &'static str,
+    tenant: Option<Tenant>,
+    received: Timestamp,
+    state: Arc<RequestState>,
+}
+
+impl KafkaClient {
+    /// Starts librdkafka's threads and ours; connects in the background.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the configuration.
+    pub(super) fn start(
+        config: &ClientConfig,
+        topic: &str,
+        batch_bytes_max: usize,
+        shared: &Arc<Shared>,
+    ) -> KafkaResult<Self> {
+        let producer: BaseProducer<Reports> = config.create_with_context(Reports {
+            batch_bytes_max,
+            shared: Arc::clone(shared),
+            line: OnceLock::new(),
+        })?;
+        let line = Arc::new(Line {
+            producer,
+            grouping: Mutex::default(),
+            stop: AtomicBool::new(false),
+            topic: topic.to_owned(),
+            batch_bytes_max,
+            shared: Arc::clone(shared),
+        });
+        let reports = line.producer.context();
+        reports.line.get_or_init(|| Arc::downgrade(&line));
+        let thread = {
+            let line = Arc::clone(&line);
+            std::thread::Builder::new()
+                .name("kafka-reports".to_owned())
+                .spawn(move || line.hear())
+                .expect("the system has room for a thread when a producer starts")
+        };
+        Ok(Self {
+            line,
+            thread: Some(thread),
+        })
+    }
+
+    /// librdkafka's own view.
+    pub(super) fn producer(&self) -> &BaseProducer<Reports> {
+        &self.line.producer
+    }
+
+    /// Hands over the records of one request, now or with the next group.
+    pub(super) fn send(
+        &self,
+        records: Vec<Record<'_>>,
+        beside: Beside<'_>,
+        state: &Arc<RequestState>,
+    ) {
+        let bytes = records.iter().map(|record| record.json.len()).sum();
+        let n = records.len();
+        let goes = self.line.grouping().goes_at_once(n, bytes);
+        if goes {
+            self.line.send_all(&records, beside, state);
+            return;
+        }
+        let waiting = Waiting {
+            records: records.into_iter().map(Record::into_owned).collect(),
+            dialect: beside.dialect,
+            tenant: beside.tenant.cloned(),
+            received: beside.received,
+            state: Arc::clone(state),
+        };
+        let now = self.line.now();
+        let due = {
+            let mut grouping = self.line.grouping();
+            grouping.hold(now, waiting, n, bytes);
+            grouping.take_due(now)
+        };
+        self.line.send_waiting(&due);
+    }
+
+    /// Waits until all that was handed over is reported, or the time is up.
+    pub(super) fn flush(&self, timeout: Duration) -> KafkaResult<()> {
+        let waiting = self.line.grouping().take_all();
+        self.line.send_waiting(&waiting);
+        self.line.producer.flush(timeout)
+    }
+
+    /// Hands over through this producer what still waits for another one, which failed.
+    pub(super) fn take_over(&self, failed: &Self) {
+        let waiting = failed.line.grouping().take_all();
+        let records = waiting.iter().map(|waiting| waiting.records.len()).sum();
+        // They went by this producer's grouping, and are on its way.
+        if !self.line.grouping().goes_at_once(records, usize::MAX) {
+            unreachable!("what is large goes at once");
+        }
+        self.line.send_waiting(&waiting);
+    }
+}
+
+impl Drop for KafkaClient {
+    fn drop(&mut self) {
+        self.line.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the thread that hears Kafka's reports panicked");
+        }
+    }
+}
+
+impl Drop for Line {
+    /// What came too late to be taken over.
+    fn drop(&mut self) {
+        for request in self.grouping().take_all() {
+            let n = request.records.len();
+            let why = || "the Kafka producer was replaced".to_owned();
+            request.state.failed(Fate::NotKept, n, why);
+            request.state.settle(n);
+        }
+    }
+}
+
+impl Line {
+    fn grouping(&self) -> MutexGuard<'_, Grouping<Waiting>> {
+        self.grouping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Hears reports, and hands over what waited for them, until the end.
+    fn hear(&self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.producer.poll(HOLD_MAX);
+            self.go_on(0);
+        }
+    }
+
+    /// So many records are no longer on their way: hands over what that lets go.
+    pub(super) fn go_on(&self, reported: usize) {
+        let due = {
+            let mut grouping = self.grouping();
+            grouping.reported(reported);
+            if !grouping.is_anyone_waiting() {
+                return;
+            }
+            grouping.take_due(self.now())
+        };
+        self.send_waiting(&due);
+    }
+
+    fn send_waiting(&self, waiting: &[Waiting]) {
+        for request in waiting {
+            let beside = Beside {
+                dialect: request.dialect,
+                tenant: request.tenant.as_ref(),
+                received: request.received,
+            };
+            self.send_all(&request.records, beside, &request.state);
+        }
+    }
+
+    fn send_all(&self, records: &[Record<'_>], beside: Beside<'_>, state: &Arc<RequestState>) {
+        let mut unsent = 0;
+        for (n, record) in records.iter().enumerate() {
+            match self.send(record, beside, state) {
+                Ok(()) => {}
+                Err(code) if self.fate(code, record) == Fate::TooLarge => {
+                    state.is_too_large(record.position);
+                    state.settle(1);
+                    unsent += 1;
+                }
+                Err(code) => {
+                    // None of the rest is sent: it would only be answered the same.
+                    let rest = records.len() - n;
+                    state.failed(Fate::NotKept, rest, || code.to_string());
+                    state.settle(rest);
+                    self.count_failures(code, rest);
+                    unsent += rest;
+                    break;
+                }
+            }
+        }
+        if unsent > 0 {
+            // Of these nobody will hear.
+            self.grouping().reported(unsent);
+        }
+    }
+
+    fn send(
+        &self,
+        record: &Record<'_>,
+        beside: Beside<'_>,
+        state: &Arc<RequestState>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let time = record.event_time.millis().to_string();
+        let mut headers = OwnedHeaders::new_with_capacity(4)
+            .insert(Header {
+                key: EVENT_ID,
+                value: Some(record.id.as_str()),
+            })
+            .insert(Header {
+                key: EVENT_TIME,
+                value: Some(&time),
+            })
+            .insert(Header {
+                key: DIALECT,
+                value: Some(beside.dialect),
+            });
+        if let Some(tenant) = beside.tenant {
+            headers = headers.insert(Header {
+                key: TENANT,
+                value: Some(tenant.as_str()),
+            });
+        }
+        let sent = self.producer.send(
+            BaseRecord::<(), [u8], _>::with_opaque_to(&self.topic, Arc::clone(state))
+                .payload(&record.json)
+                .timestamp(beside.received.millis())
+                .headers(headers),
+        );
+        match sent {
+            Ok(()) => {
+                let bytes = record.json.len() as u64;
+                self.shared.metrics.produced_bytes.inc_by(bytes);
+                Ok(())
+            }
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        }
+    }
+
+    fn fate(&self, code: RDKafkaErrorCode, record: &Record<'_>) -> Fate {
+        fate(code, record.json.len(), self.batch_bytes_max)
+    }
+
+    fn count_failures(&self, code: RDKafkaErrorCode, records: usize) {
+        let failures = &self.shared.metrics.delivery_failures;
+        failures
+            .with_label_values(&[cause(code)])
+            .inc_by(records as u64);
+    }
+}
