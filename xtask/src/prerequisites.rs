@@ -85,6 +85,12 @@ const PYTHON: Prerequisite = Prerequisite {
     is_there: || output("python3", &["-c", "import ensurepip, venv"]).is_some(),
 };
 
+const LIBCURL: Prerequisite = Prerequisite {
+    name: "libcurl",
+    purpose: "rsyslog, which is unpacked and not installed, speaks to Elasticsearch with it",
+    packages: &["libcurl4"],
+    is_there: || library("libcurl.so.4"),
+};
 const CURL: Prerequisite = Prerequisite {
     name: "curl",
     purpose: "the live tests send events with it, over TLS and HTTP/2, too",
@@ -123,6 +129,8 @@ pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLI
 pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 /// What the live tests need beyond both.
 pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON, NODE, CURL, OPENSSL_COMMAND];
+/// What the peers of `bench` need beyond the engines.
+pub const PEERS: &[Prerequisite] = &[PYTHON, LIBCURL];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 
@@ -245,6 +253,14 @@ pub fn java() -> Result<PathBuf> {
         .with_context(|| format!("`{}` does not tell its home", program.display()))
 }
 
+/// Whether a shared library of that name lies where the system looks for them.
+fn library(name: &str) -> bool {
+    let directories = std::fs::read_dir("/usr/lib").into_iter().flatten();
+    directories
+        .filter_map(|entry| Some(entry.ok()?.path().join(name)))
+        .any(|library| library.is_file())
+}
+
 /// Whether a program of that name is on the path.
 fn runs(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
@@ -264,7 +280,7 @@ mod tests {
 
     #[test]
     fn everything_tells_its_purpose_and_its_package() {
-        for one in [BUILD, ENGINES, CHECKS, FAKETIME, PAGE].concat() {
+        for one in [BUILD, ENGINES, CHECKS, PEERS, FAKETIME, PAGE].concat() {
             assert!(
                 !one.purpose.is_empty() && !one.packages.is_empty(),
                 "{}",

@@ -188,7 +188,7 @@ impl Broker {
 }
 
 /// Writes `target` from the template `source`.
-pub(super) fn write_from(
+pub(crate) fn write_from(
     source: &std::path::Path,
     target: &std::path::Path,
     make: impl FnOnce(&str) -> Result<String>,

@@ -1,6 +1,7 @@
 //! Fetches the engines with Maven, once: Kafka's jars and Elasticsearch's distribution, as `deploy/local/pom.xml` pins them.
 //!
-//! In the flow: `prerequisites` → **`provision`** → `kafka`, `elasticsearch`; `opensearch` where a test asks for it.
+//! In the flow: `prerequisites` → **`provision`** → `kafka`, `elasticsearch`; `opensearch` where a test asks for it, and
+//! `bench::peers` fetches another pom's with it.
 //! Maven keeps what it downloaded in the user's own repository; here lies what is run, under `target/engines/`.
 
 use std::fs;
@@ -14,6 +15,9 @@ use crate::interrupt::Interrupt;
 use crate::prerequisites;
 use crate::progress::{Progress, Step};
 use crate::workspace::{Lock, Workspace};
+
+/// What the pom of the engines calls the directory where they go.
+const DIRECTORY: &str = "engines.directory";
 
 /// Where the engines lie.
 #[derive(Debug, Clone)]
@@ -62,7 +66,7 @@ pub fn provision(
     fetch(
         "prepare-package",
         &pom_file,
-        &directory,
+        (DIRECTORY, &directory),
         &mut step,
         interrupt,
     )?;
@@ -95,7 +99,13 @@ pub fn provision_opensearch(
         );
         remove(&parent)?;
         let goal = "dependency:unpack@opensearch";
-        fetch(goal, &pom_file, &directory, &mut step, interrupt)?;
+        fetch(
+            goal,
+            &pom_file,
+            (DIRECTORY, &directory),
+            &mut step,
+            interrupt,
+        )?;
         home(&parent, "bin/opensearch")?;
         fs::write(&stamp, pom).with_context(|| format!("cannot write `{}`", stamp.display()))?;
         step.done("OpenSearch is in place");
@@ -103,11 +113,11 @@ pub fn provision_opensearch(
     Ok(OpenSearchHome(home(&parent, "bin/opensearch")?))
 }
 
-/// Runs a goal of the pom.
-fn fetch(
+/// Runs a goal of a pom, which puts what it fetches into the directory that its property `property` names.
+pub(crate) fn fetch(
     goal: &str,
     pom_file: &Path,
-    directory: &Path,
+    (property, directory): (&str, &Path),
     step: &mut Step,
     interrupt: &Interrupt,
 ) -> Result<()> {
@@ -116,16 +126,21 @@ fn fetch(
         .args(["-B", "-f"])
         .arg(pom_file)
         .arg(goal)
-        .arg(format!("-Dengines.directory={}", directory.display()));
+        .arg(format!("-D{property}={}", directory.display()));
     command::run(maven, interrupt, |line| {
         if let Some(what) = line.split("Downloaded from ").nth(1) {
             step.note(what);
         }
     })
-    .context("Maven could not fetch the engines; it needs its repository, or a mirror in its settings.xml")
+    .with_context(|| {
+        format!(
+            "Maven could not fetch what `{}` lists; it needs its repository, or a mirror in its settings.xml",
+            pom_file.display()
+        )
+    })
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() {
         fs::remove_dir_all(path)
     } else {
@@ -147,9 +162,9 @@ fn home(parent: &Path, program: &str) -> Result<PathBuf> {
 }
 
 /// Two commands at once must not unpack into the same place; the second waits for the first.
-fn wait_for_lock(directory: &Path, interrupt: &Interrupt) -> Result<Lock> {
+pub(crate) fn wait_for_lock(directory: &Path, interrupt: &Interrupt) -> Result<Lock> {
     interrupt.wait_for(
-        "another xtask that fetches the engines",
+        "another xtask that fetches the same",
         std::time::Duration::from_secs(1800),
         || Lock::take(&directory.join("lock")).map_err(|error| format!("{error:#}")),
     )

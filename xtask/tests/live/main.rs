@@ -9,7 +9,6 @@
 //! everything it may do to the world.
 
 mod certificates;
-mod foreign;
 mod load;
 mod search_client;
 mod shipper;

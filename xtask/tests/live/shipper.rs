@@ -1,6 +1,6 @@
 //! The shippers and SDKs that people already run, as they are: what each is installed in, and how it is run.
 //!
-//! In the flow: `foreign` → **`shipper`** → `scenarios`. The scripts lie in `scenarios/shippers/`.
+//! In the flow: `xtask::foreign` → **`shipper`** → `scenarios`. The scripts lie in `scenarios/shippers/`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,9 +10,9 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use service::access::api_keys::NewKey;
+use xtask::foreign;
 use xtask::node::Node;
 
-use crate::foreign;
 use crate::stage::Stage;
 
 /// A client, what it is installed in, and what it runs.
@@ -43,17 +43,21 @@ impl Shipper {
     /// All of them, installed.
     pub(crate) fn all(stage: &Stage<'_>, node: &Node) -> Result<Vec<Self>> {
         let scripts = stage.root().join("xtask/tests/live/scenarios/shippers");
+        let (target, interrupt) = (stage.target(), stage.interrupt());
         let python = |list: &str| -> Result<String> {
-            let name = format!("shippers-{list}");
+            let environment = target.join(format!("python/shippers-{list}"));
             let requirements = scripts.join(format!("requirements-{list}.txt"));
-            let program = foreign::python(stage, &name, &requirements)?.join("python");
-            Ok(program.to_string_lossy().into_owned())
+            let programs = foreign::python(&environment, &requirements, &interrupt)?;
+            Ok(programs.join("python").to_string_lossy().into_owned())
         };
         let (a, b) = (python("a")?, python("b")?);
-        let in_node = foreign::node(stage, node, "shippers", &scripts)?;
-        let daemon = |name: &str| {
+        let in_node = target.join("node/shippers");
+        foreign::node(&in_node, node, &scripts, &interrupt)?;
+        let daemon = |name: &str| -> Result<PathBuf> {
+            let root = target.join("debian").join(name);
             let list = scripts.join(format!("debian-{name}.txt"));
-            foreign::debian(stage, name, &list)
+            foreign::debian(&root, &list, &interrupt)?;
+            Ok(root)
         };
         let (rsyslog, syslog_ng) = (daemon("rsyslog")?, daemon("syslog-ng")?);
         let error = Some("error");

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use xtask::command;
+use xtask::foreign;
 
-use crate::foreign;
 use crate::scenarios;
 use crate::stage::{SOON, Scenario, Stage};
 
@@ -29,7 +29,8 @@ fn the_api_is_as_its_description_says(stage: &mut Stage<'_>) -> Result<()> {
 
     let interrupt = stage.interrupt();
     let requirements = directory(stage).join("requirements.txt");
-    let programs = foreign::python(stage, "schemathesis", &requirements)?;
+    let environment = stage.target().join("python/schemathesis");
+    let programs = foreign::python(&environment, &requirements, &interrupt)?;
     let mut run = Command::new(programs.join("schemathesis"));
     run.current_dir(directory(stage))
         .env("SCHEMATHESIS_HOOKS", "hooks")

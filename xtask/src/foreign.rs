@@ -1,37 +1,44 @@
-//! Tools and clients in other languages, installed once each in environments of their own below Cargo's build directory.
+//! Tools and clients in other languages, installed once each in directories of their own below Cargo's build directory.
+//!
+//! In the flow: `workspace` → **`foreign`** → the live tests and `bench::peers`, which run them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use xtask::command;
-use xtask::node::Node;
 
-use crate::stage::Stage;
+use crate::command;
+use crate::interrupt::Interrupt;
+use crate::node::Node;
 
 /// A Python environment with exactly the versions that a file lists, made anew when the list has changed. Returns its
 /// directory of programs.
-pub(crate) fn python(stage: &Stage<'_>, name: &str, requirements: &Path) -> Result<PathBuf> {
-    let environment = stage.target().join("python").join(name);
+///
+/// # Errors
+/// When it cannot be made, or pip cannot fetch what is listed.
+pub fn python(environment: &Path, requirements: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
     let programs = environment.join("bin");
-    once(&environment, requirements, || {
+    once(environment, requirements, || {
         let mut make = Command::new("python3");
-        make.args(["-m", "venv", "--clear"]).arg(&environment);
-        command::run(make, &stage.interrupt(), |_| {})?;
+        make.args(["-m", "venv", "--clear"]).arg(environment);
+        command::run(make, interrupt, |_| {})?;
         let mut pip = Command::new(programs.join("python"));
         pip.args(["-m", "pip", "install", "--disable-pip-version-check"])
             .args(["--quiet", "--no-deps", "--requirement"])
             .arg(requirements);
-        command::run(pip, &stage.interrupt(), |_| {})
+        command::run(pip, interrupt, |_| {})
+            .with_context(|| format!("installing what `{}` lists", requirements.display()))
     })?;
     Ok(programs)
 }
 
 /// A directory with what a `package-lock.json` lists, and the scripts beside it; installed and run with `node`.
-pub(crate) fn node(stage: &Stage<'_>, node: &Node, name: &str, source: &Path) -> Result<PathBuf> {
-    let environment = stage.target().join("node").join(name);
-    fs::create_dir_all(&environment)?;
+///
+/// # Errors
+/// When the scripts cannot be copied, or npm cannot fetch what is listed.
+pub fn node(environment: &Path, node: &Node, source: &Path, interrupt: &Interrupt) -> Result<()> {
+    fs::create_dir_all(environment)?;
     for entry in fs::read_dir(source)? {
         let path = entry?.path();
         let is_wanted = path
@@ -41,21 +48,22 @@ pub(crate) fn node(stage: &Stage<'_>, node: &Node, name: &str, source: &Path) ->
             fs::copy(&path, environment.join(file))?;
         }
     }
-    once(&environment, &source.join("package-lock.json"), || {
+    once(environment, &source.join("package-lock.json"), || {
         let mut npm = node.command("npm");
-        npm.current_dir(&environment)
+        npm.current_dir(environment)
             .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
-        command::run(npm, &stage.interrupt(), |_| {})
-    })?;
-    Ok(environment)
+        command::run(npm, interrupt, |_| {})
+    })
 }
 
 /// A directory with the files of Debian packages that a file lists, unpacked and not installed: some cannot be
 /// installed beside each other.
-pub(crate) fn debian(stage: &Stage<'_>, name: &str, list: &Path) -> Result<PathBuf> {
-    let root = stage.target().join("debian").join(name);
-    once(&root, list, || {
-        fs::remove_dir_all(&root).or_else(|error| match error.kind() {
+///
+/// # Errors
+/// When this is neither Debian nor a system like it, or apt cannot fetch what is listed.
+pub fn debian(root: &Path, list: &Path, interrupt: &Interrupt) -> Result<()> {
+    once(root, list, || {
+        fs::remove_dir_all(root).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         })?;
@@ -67,27 +75,29 @@ pub(crate) fn debian(stage: &Stage<'_>, name: &str, list: &Path) -> Result<PathB
             apt.current_dir(&archives)
                 .args(["download", "-q"])
                 .args(packages.lines());
-            command::run(apt, &stage.interrupt(), |_| {})
+            command::run(apt, interrupt, |_| {})
         };
         if download().is_err() {
             // The lists of packages are absent, or older than the packages.
             let mut apt = Command::new("apt-get");
             apt.args(["update", "-q"]);
-            command::run(apt, &stage.interrupt(), |_| {})?;
-            download()?;
+            command::run(apt, interrupt, |_| {})?;
+            download().with_context(|| format!("fetching what `{}` lists", list.display()))?;
         }
         for archive in fs::read_dir(&archives)? {
             let mut dpkg = Command::new("dpkg");
-            dpkg.arg("-x").arg(archive?.path()).arg(&root);
-            command::run(dpkg, &stage.interrupt(), |_| {})?;
+            dpkg.arg("-x").arg(archive?.path()).arg(root);
+            command::run(dpkg, interrupt, |_| {})?;
         }
         Ok(fs::remove_dir_all(&archives)?)
-    })?;
-    Ok(root)
+    })
 }
 
 /// Installs unless what is installed is what the list says.
-fn once(environment: &Path, list: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// When the list cannot be read, or the installation fails.
+pub fn once(environment: &Path, list: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
     let wanted = fs::read_to_string(list).with_context(|| format!("reading {}", list.display()))?;
     let installed = environment.join("installed.txt");
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
