@@ -13,8 +13,6 @@ use service::elasticsearch::NodeUrl;
 use service::kafka::KafkaProperty;
 use service::units::Span;
 
-use loadtest::bench_gateway::BenchGatewaySettings;
-use loadtest::bench_sink::BenchSinkSettings;
 use loadtest::dead_letter_reader::DeadLetters;
 use loadtest::generate_http::{Gzip, HttpSettings, Mode};
 use loadtest::generate_kafka::KafkaSettings;
@@ -25,8 +23,10 @@ use loadtest::pace::Pace;
 use loadtest::verification::VerificationSettings;
 use loadtest::workload::{PoisonKind, Workload, WorkloadSettings};
 
+mod bench;
 mod fault_proxy;
 
+pub(crate) use bench::Bench;
 pub(crate) use fault_proxy::FaultProxy;
 
 /// The path of the intake on a gateway.
@@ -50,19 +50,11 @@ pub(crate) enum Command {
     NullElasticsearch(Null),
     /// Stand between two parts and delay, throttle, drop, reset, freeze or refuse what passes, as told over HTTP
     FaultProxy(FaultProxy),
-    /// Measure a gateway or a sink
+    /// Measure a service, or the ceiling of one
     Bench {
         #[command(subcommand)]
         bench: Bench,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    /// Requests per second of a gateway, at several numbers of connections
-    Gateway(BenchGateway),
-    /// Events per second, CPU and memory of a sink on the null Elasticsearch
-    Sink(BenchSink),
 }
 
 /// What the events look like.
@@ -335,99 +327,6 @@ pub(crate) struct Null {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) behaviour: Behaviour,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchGateway {
-    #[command(flatten)]
-    events: Events,
-    /// The gateway, http://HOST:PORT
-    #[arg(long, value_name = "URL")]
-    target: String,
-    /// Numbers of connections to try
-    #[arg(long, value_delimiter = ',', default_value = "1,10,64,256")]
-    connections: Vec<usize>,
-    /// Events per request to try
-    #[arg(long, value_delimiter = ',', default_value = "1,1000")]
-    batch: Vec<u64>,
-    /// How long each is tried
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// The gateway's process, to tell its CPU and memory
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Print the figures as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-impl BenchGateway {
-    pub(crate) fn settings(&self) -> anyhow::Result<BenchGatewaySettings> {
-        Ok(BenchGatewaySettings {
-            target: Target::parse(&self.target, INTAKE)?,
-            workload: Workload::new(self.events.settings()?),
-            connections: self.connections.clone(),
-            batches: self.batch.clone(),
-            duration: std::time::Duration::from_secs(self.seconds),
-            pid: self.pid,
-        })
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchSink {
-    #[command(flatten)]
-    events: Events,
-    /// The sink's binary
-    #[arg(long, value_name = "FILE")]
-    sink: PathBuf,
-    /// The brokers, HOST:PORT,…
-    #[arg(
-        long,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9092"
-    )]
-    kafka_brokers: Vec<String>,
-    /// A topic that holds the events already [default: one of its own is created and filled]
-    #[arg(long)]
-    topic: Option<String>,
-    /// The partitions of a topic of its own
-    #[arg(long, value_name = "N", default_value_t = 6)]
-    partitions: i32,
-    /// How many events are read
-    #[arg(long = "events", value_name = "N", default_value_t = 1_000_000)]
-    n_events: u64,
-    /// How long the sink may take
-    #[arg(long, default_value = "2m")]
-    limit: Span,
-    #[command(flatten)]
-    behaviour: Behaviour,
-    /// Print the figures as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// More arguments for the sink
-    #[arg(last = true)]
-    sink_arguments: Vec<String>,
-}
-
-impl BenchSink {
-    pub(crate) fn settings(&self) -> anyhow::Result<BenchSinkSettings> {
-        let events = self.events.settings()?;
-        let own_topic = format!("loadtest-bench-{}", events.run);
-        Ok(BenchSinkSettings {
-            sink: self.sink.clone(),
-            sink_arguments: self.sink_arguments.clone(),
-            brokers: self.kafka_brokers.clone(),
-            fill: self.topic.is_none(),
-            topic: self.topic.clone().unwrap_or(own_topic),
-            partitions: self.partitions,
-            workload: Workload::new(events),
-            n_events: self.n_events,
-            null: self.behaviour.settings(),
-            limit: self.limit.0,
-        })
-    }
 }
 
 #[cfg(test)]

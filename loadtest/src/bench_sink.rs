@@ -67,6 +67,8 @@ pub struct SinkFigures {
     pub usage: Usage,
     /// CPU seconds per million events.
     pub cpu_seconds_per_million: f64,
+    /// CPU seconds per million events of this process, which is the null Elasticsearch.
+    pub null_cpu_seconds_per_million: f64,
     /// What the null Elasticsearch counted.
     pub counts: Counts,
 }
@@ -82,8 +84,12 @@ pub async fn run(settings: &BenchSinkSettings, watch: &Watch) -> anyhow::Result<
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let null = NullElasticsearch::start(any, settings.null.clone()).await?;
     let started = Instant::now();
+    let own = Usage::of(std::process::id())?;
     let sink = start_sink(settings, null.address())?;
-    measure(settings, watch, &null, sink, started).await
+    let mut figures = measure(settings, watch, &null, sink, started).await?;
+    let own = Usage::of(std::process::id())?.cpu_seconds - own.cpu_seconds;
+    figures.null_cpu_seconds_per_million = rounded(own * 1e6 / figures.events.max(1) as f64);
+    Ok(figures)
 }
 
 async fn fill(settings: &BenchSinkSettings, watch: &Watch) -> anyhow::Result<()> {
@@ -187,7 +193,6 @@ async fn measure(
     };
     let seconds_from_start = started.elapsed().as_secs_f64();
     let usage = Usage::of(sink.0.id())?;
-    let rounded = |seconds: f64| (seconds * 1e3).round() / 1e3;
     Ok(SinkFigures {
         events: counts.items,
         seconds: rounded(counts.seconds),
@@ -195,8 +200,13 @@ async fn measure(
         events_per_second: (counts.items as f64 / counts.seconds.max(1e-6)).round(),
         cpu_seconds_per_million: rounded(usage.cpu_seconds * 1e6 / counts.items.max(1) as f64),
         usage,
+        null_cpu_seconds_per_million: 0.0,
         counts,
     })
+}
+
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
 }
 
 impl fmt::Display for SinkFigures {

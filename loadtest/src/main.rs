@@ -15,7 +15,9 @@ use loadtest::fault_control::FaultControl;
 use loadtest::fault_proxy::{self, RouteState};
 use loadtest::generate_http::{self, Watch};
 use loadtest::null_elasticsearch::NullElasticsearch;
-use loadtest::{bench_gateway, bench_sink, generate_kafka, verification};
+use loadtest::{
+    bench_bulk, bench_gateway, bench_http, bench_read, bench_sink, generate_kafka, verification,
+};
 
 mod arguments;
 
@@ -43,19 +45,35 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => verify(arguments).await,
         Command::NullElasticsearch(arguments) => null_elasticsearch(arguments, shutdown).await,
         Command::FaultProxy(arguments) => fault_proxy(arguments, shutdown).await,
-        Command::Bench {
-            bench: Bench::Gateway(arguments),
-        } => {
+        Command::Bench { bench } => run_bench(bench, shutdown).await,
+    }
+}
+
+async fn run_bench(bench: Bench, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    match bench {
+        Bench::Gateway(arguments) => {
             let table = bench_gateway::run(&arguments.settings()?).await?;
             print(&table, arguments.json)
         }
-        Command::Bench {
-            bench: Bench::Sink(arguments),
-        } => {
+        Bench::Http(arguments) => {
+            let figures = bench_http::run(&arguments.settings()?).await?;
+            print(&figures, arguments.json)
+        }
+        Bench::Sink(arguments) => {
             let settings = arguments.settings()?;
             let watch = watch(Some(settings.n_events), shutdown)?;
             let figures = bench_sink::run(&settings, &watch).await?;
             watch.progress.finish_and_clear();
+            print(&figures, arguments.json)
+        }
+        Bench::Read(arguments) => {
+            let settings = arguments.settings();
+            let reading = tokio::task::spawn_blocking(move || bench_read::run(&settings));
+            let figures = reading.await.context("reading ended early")??;
+            print(&figures, arguments.json)
+        }
+        Bench::Bulk(arguments) => {
+            let figures = bench_bulk::run(&arguments.settings()?).await?;
             print(&figures, arguments.json)
         }
     }

@@ -13,6 +13,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Usage {
     /// Seconds of CPU, in the program and in the kernel for it.
     pub cpu_seconds: f64,
+    /// Of these, those in the kernel.
+    pub system_seconds: f64,
     /// The most memory that it held at a time, in MiB.
     pub peak_memory_mib: f64,
 }
@@ -43,6 +45,7 @@ fn parse(stat: &str, status: &str) -> Option<Usage> {
     let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(Usage {
         cpu_seconds: (ticks(11)? + ticks(12)?) as f64 / TICKS_PER_SECOND,
+        system_seconds: ticks(12)? as f64 / TICKS_PER_SECOND,
         peak_memory_mib: (kib / 102.4).round() / 10.0,
     })
 }
@@ -57,6 +60,7 @@ mod tests {
         let status = "Name:\ta\nVmPeak:\t  9999 kB\nVmHWM:\t   51200 kB\n";
         let expected = Usage {
             cpu_seconds: 3.0,
+            system_seconds: 0.5,
             peak_memory_mib: 50.0,
         };
         assert_eq!(parse(stat, status), Some(expected));

@@ -83,6 +83,8 @@ pub struct Latency {
     pub p50: f64,
     /// 99 of 100 took no longer.
     pub p99: f64,
+    /// 999 of 1000 took no longer.
+    pub p999: f64,
     /// The longest.
     pub max: f64,
 }
@@ -95,6 +97,7 @@ impl Latency {
         Self {
             p50: ms(histogram.quantile(0.5)),
             p99: ms(histogram.quantile(0.99)),
+            p999: ms(histogram.quantile(0.999)),
             max: ms(histogram.max()),
         }
     }
