@@ -17,11 +17,12 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use self::report::{Machine, Outcome, searches};
-use crate::command::{self, output};
+use self::report::{Outcome, searches};
+use crate::command;
 use crate::engines::provision::provision;
 use crate::http;
 use crate::interrupt::Interrupt;
+use crate::machine::{Machine, commit};
 use crate::page::Page;
 use crate::pipeline::{Pipeline, Service};
 use crate::prerequisites::{self, BUILD, ENGINES, PAGE};
@@ -234,20 +235,4 @@ impl Stack {
         let services = [&mut self.query_api, &mut self.gateway, &mut self.sink];
         self.pipeline.stop(services)
     }
-}
-
-/// The commit, with a word if what is measured is not just that.
-fn commit(workspace: &Workspace) -> Result<String> {
-    let root = workspace.root.to_string_lossy();
-    let git = |arguments: &[&str]| {
-        let arguments = [&["-C", &root], arguments].concat();
-        output("git", &arguments).with_context(|| format!("`git {}` failed", arguments.join(" ")))
-    };
-    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    let changed = changed
-        .lines()
-        .any(|line| !line.ends_with("page-speed.json"));
-    let changed = if changed { ", changed" } else { "" };
-    Ok(format!("{}{changed}", commit.trim()))
 }

@@ -1,13 +1,13 @@
 //! What is searched for, what the times are held against, and how they are told.
 //!
-//! In the flow: part of `page_speed`. Pure but for reading what machine this is.
+//! In the flow: part of `page_speed`. Pure.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+
+use crate::machine::{BUSY_MAX_PERCENT, Machine};
 
 /// From the request for the page to its first paint.
 const FIRST_PAINT_MAX_MS: f64 = 1_000.0;
@@ -116,78 +116,6 @@ pub(super) fn read(samples: &str) -> Result<Measured> {
     })
 }
 
-/// Where it was measured.
-#[derive(Debug, Clone)]
-pub(super) struct Machine {
-    cores: usize,
-    memory_mib: u64,
-    processor: String,
-    /// How much of it was in use before anything was measured, in percent.
-    busy_percent: f64,
-}
-
-/// More than this is the work of others, and the times are too long by it.
-const BUSY_MAX_PERCENT: f64 = 15.0;
-
-impl Machine {
-    /// This one, looked at for so long.
-    pub(super) fn read(look: Duration) -> Result<Self> {
-        let before = Ticks::read()?;
-        std::thread::sleep(look);
-        let busy_percent = Ticks::read()?.busy_percent_since(before);
-        let value = |file: &str, name: &str| -> Option<String> {
-            let text = fs::read_to_string(file).ok()?;
-            let line = text.lines().find(|line| line.starts_with(name))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        };
-        let memory =
-            value("/proc/meminfo", "MemTotal").context("`/proc/meminfo` has no MemTotal")?;
-        let kib: u64 = memory.trim_end_matches(" kB").parse()?;
-        Ok(Self {
-            cores: std::thread::available_parallelism()?.get(),
-            memory_mib: kib / 1024,
-            processor: value("/proc/cpuinfo", "model name").unwrap_or_default(),
-            busy_percent,
-        })
-    }
-}
-
-/// What all processors together have done since the machine was started.
-#[derive(Debug, Clone, Copy)]
-struct Ticks {
-    idle: u64,
-    all: u64,
-}
-
-impl Ticks {
-    fn read() -> Result<Self> {
-        let text = fs::read_to_string("/proc/stat").context("cannot read `/proc/stat`")?;
-        Self::parse(&text).context("`/proc/stat` has no line for all processors")
-    }
-
-    fn parse(stat: &str) -> Option<Self> {
-        let line = stat.lines().next()?.strip_prefix("cpu ")?;
-        // user, nice, system, idle, waiting for disks, interrupts, soft interrupts, stolen; guests are in the first two.
-        let ticks: Vec<u64> = line
-            .split_whitespace()
-            .take(8)
-            .map_while(|one| one.parse().ok())
-            .collect();
-        Some(Self {
-            idle: ticks.get(3)? + ticks.get(4)?,
-            all: ticks.iter().sum(),
-        })
-    }
-
-    fn busy_percent_since(self, before: Self) -> f64 {
-        let all = self.all.saturating_sub(before.all).max(1);
-        let busy = all.saturating_sub(self.idle.saturating_sub(before.idle));
-        #[allow(clippy::cast_precision_loss)]
-        let percent = busy as f64 * 100.0 / all as f64;
-        percent.round()
-    }
-}
-
 /// A measurement and all that one must know to repeat it.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
@@ -263,16 +191,10 @@ impl Outcome {
 
     /// All of it.
     pub(super) fn to_json(&self) -> Value {
-        let Machine {
-            cores,
-            memory_mib,
-            processor,
-            busy_percent,
-        } = &self.machine;
         json!({
             "command": self.command,
             "commit": self.commit,
-            "machine": { "cores": cores, "memory_mib": memory_mib, "processor": processor, "in_use_by_others_percent": busy_percent },
+            "machine": self.machine.to_json(),
             "elasticsearch_heap_mib": self.elasticsearch_heap_mib,
             "events": self.n_events,
             "indices": self.n_indices,
@@ -327,17 +249,6 @@ mod tests {
             range: ["now-8d", "now"],
             measured: read(&samples.to_string()).unwrap(),
         }
-    }
-
-    #[test]
-    fn the_work_of_others_is_what_is_not_idle() {
-        let [before, after] = [
-            "cpu  100 0 50 800 50 0 0 0 9 9\ncpu0 1",
-            "cpu  130 0 60 850 60 0 0 0 9 9\n",
-        ]
-        .map(|stat| Ticks::parse(stat).unwrap());
-        assert!((after.busy_percent_since(before) - 40.0).abs() < 0.1);
-        assert!(Ticks::parse("intr 1 2").is_none());
     }
 
     #[test]
