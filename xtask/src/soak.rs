@@ -208,10 +208,12 @@ impl Stack {
         .into();
         let began = Instant::now();
         let mut looked = began;
+        // Those told to come again, and those answered.
+        let mut searches = [0_u32; 2];
         while began.elapsed() < length {
             self.interrupt.check()?;
             ensure!(load.runs()?, "the load ended early");
-            self.search()?;
+            searches[usize::from(self.search()?)] += 1;
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
                 let minutes = began.elapsed().as_secs_f64() / 60.0;
@@ -231,7 +233,14 @@ impl Stack {
             std::thread::sleep(SEARCH_EVERY);
         }
         load.finish(Duration::from_secs(300))?;
-        step.done("the load has ended");
+        let [again, answered] = searches;
+        ensure!(
+            again <= answered / 100,
+            "{again} searches were told to come again, {answered} were answered"
+        );
+        step.done(&format!(
+            "{answered} searches answered meanwhile, {again} told to come again"
+        ));
         Ok(lines)
     }
 
@@ -296,16 +305,17 @@ impl Stack {
             .context("es_sink_documents_indexed_total is no number")
     }
 
-    fn search(&self) -> Result<()> {
-        let url = format!("{}/logs?q=level%3Aerror&size=20", self.query_api.url);
+    /// Whether a search is answered; while an index is being made, Elasticsearch may have it try again (503).
+    fn search(&self) -> Result<bool> {
+        let url = format!("{}/logs?q=level%3Aerror&limit=20", self.query_api.url);
         let reply = http::get(&url, TIMEOUT)?;
         ensure!(
-            reply.status == 200,
+            matches!(reply.status, 200 | 503),
             "a search is answered {}: {}",
             reply.status,
             reply.text()
         );
-        Ok(())
+        Ok(reply.status == 200)
     }
 
     fn summary(&self, load: u32) -> PathBuf {

@@ -40,7 +40,7 @@ impl Line {
             "name": self.name,
             "peak_mib": peak(&self.points),
             "growth_percent": growth_percent(&self.points),
-            "minutes_and_mib": self.points.iter().map(|(minutes, mib)| [round(*minutes), round(*mib)]).collect::<Vec<_>>(),
+            "minutes_and_mib": self.points.iter().step_by(6).map(|(minutes, mib)| [round(*minutes), round(*mib)]).collect::<Vec<_>>(),
         })
     }
 }
