@@ -47,7 +47,7 @@ pub struct BenchGatewaySettings {
 pub struct GatewayFigures {
     /// Events per request.
     pub batch: u64,
-    /// Events in requests answered with 200, per second.
+    /// Events in requests answered with a 2xx, per second.
     pub events_per_second: f64,
     /// What was measured of the requests.
     #[serde(flatten)]

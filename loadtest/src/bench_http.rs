@@ -17,6 +17,8 @@ use crate::process_usage::Usage;
 use crate::report::{Latency, Tally};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How good outcomes are counted.
+const GOOD: &str = "2xx";
 /// After a failure, so that a server that is down is not asked in a tight loop.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -44,7 +46,7 @@ pub struct HttpFigures {
     pub connections: usize,
     /// Requests per second that were due, at a fixed rate.
     pub rate: Option<f64>,
-    /// Requests answered with 200, per second.
+    /// Requests answered with a 2xx, per second.
     pub requests_per_second: f64,
     /// Latencies in milliseconds.
     pub latency_ms: Latency,
@@ -98,7 +100,7 @@ pub async fn run(settings: &HttpLoop) -> anyhow::Result<HttpFigures> {
         tally.add(&ended.context("a connection's task ended early")?);
     }
     let seconds = started.elapsed().as_secs_f64();
-    let n_good = tally.outcomes.get("200").copied().unwrap_or_default();
+    let n_good = tally.outcomes.get(GOOD).copied().unwrap_or_default();
     let n_all: u64 = tally.outcomes.values().sum();
     let after = usage()?;
     let cpu = before.zip(after).map(|(before, after)| {
@@ -140,7 +142,7 @@ async fn send_until(settings: HttpLoop, number: usize, started: Instant) -> Tall
             break;
         }
         match client.exchange(&requests[at % requests.len()]).await {
-            Ok(reply) if reply.status == 200 => {
+            Ok(reply) if reply.status / 100 == 2 => {
                 n_good += 1;
                 tally.latency.record(due.elapsed());
             }
@@ -159,7 +161,7 @@ async fn send_until(settings: HttpLoop, number: usize, started: Instant) -> Tall
             None => 1,
         };
     }
-    tally.outcomes.insert("200".to_owned(), n_good);
+    tally.outcomes.insert(GOOD.to_owned(), n_good);
     tally
 }
 

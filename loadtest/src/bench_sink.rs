@@ -22,6 +22,7 @@ use crate::generate_kafka::{self, KafkaSettings};
 use crate::null_elasticsearch::{Counts, NullElasticsearch, NullSettings};
 use crate::pace::Pace;
 use crate::process_usage::Usage;
+use crate::report::Report;
 use crate::workload::Workload;
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -79,7 +80,14 @@ pub struct SinkFigures {
 /// If the topic cannot be filled, or the sink ends, sends wrong frames or is not done in time.
 pub async fn run(settings: &BenchSinkSettings, watch: &Watch) -> anyhow::Result<SinkFigures> {
     if settings.fill {
-        fill(settings, watch).await?;
+        let filling = FillSettings {
+            brokers: settings.brokers.clone(),
+            topic: settings.topic.clone(),
+            partitions: settings.partitions,
+            workload: settings.workload.clone(),
+            n_events: settings.n_events,
+        };
+        fill(&filling, watch).await?;
     }
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let null = NullElasticsearch::start(any, settings.null.clone()).await?;
@@ -92,7 +100,26 @@ pub async fn run(settings: &BenchSinkSettings, watch: &Watch) -> anyhow::Result<
     Ok(figures)
 }
 
-async fn fill(settings: &BenchSinkSettings, watch: &Watch) -> anyhow::Result<()> {
+/// What a topic is filled with.
+#[derive(Clone, Debug)]
+pub struct FillSettings {
+    /// `HOST:PORT` of brokers.
+    pub brokers: Vec<String>,
+    /// The topic, which is made where there is none.
+    pub topic: String,
+    /// Its partitions.
+    pub partitions: i32,
+    /// The events.
+    pub workload: Workload,
+    /// How many.
+    pub n_events: u64,
+}
+
+/// Makes a topic and fills it as the gateway would.
+///
+/// # Errors
+/// If Kafka does not take all of it.
+pub async fn fill(settings: &FillSettings, watch: &Watch) -> anyhow::Result<Report> {
     let admin: AdminClient<DefaultClientContext> =
         client_config(&settings.brokers, &[], &[], &[]).create()?;
     let topic = NewTopic::new(
@@ -128,7 +155,7 @@ async fn fill(settings: &BenchSinkSettings, watch: &Watch) -> anyhow::Result<()>
     if report.events.acknowledged < settings.n_events {
         bail!("Kafka took only {} events", report.events.acknowledged);
     }
-    Ok(())
+    Ok(report)
 }
 
 /// A process that does not outlive its owner.

@@ -14,7 +14,7 @@
 //! 10. [`elasticsearch_reader`], [`dead_letter_reader`] and [`verification`]: where sightings come from.
 //! 11. [`bulk_frames`] and [`null_elasticsearch`]: the fastest Elasticsearch there is, for measuring what feeds it.
 //! 12. [`fault`], [`passage`], [`fault_proxy`] and [`fault_control`]: what goes wrong between two parts, on demand.
-//! 13. [`process_usage`], [`bench_http`], [`bench_gateway`], [`bench_read`], [`bench_bulk`] and [`bench_sink`]: the
+//! 13. [`process_usage`], [`bench_http`], [`bench_gateway`], [`bench_read`], [`bench_acks`], [`bench_bulk`] and [`bench_sink`]: the
 //!     benchmarks and their ceilings. `cargo xtask bench` runs them beside each other.
 //!
 //! Tests call the same functions as the binary:
@@ -76,5 +76,6 @@ pub mod process_usage;
 pub mod bench_http;
 pub mod bench_gateway;
 pub mod bench_read;
+pub mod bench_acks;
 pub mod bench_bulk;
 pub mod bench_sink;

@@ -16,7 +16,8 @@ use loadtest::fault_proxy::{self, RouteState};
 use loadtest::generate_http::{self, Watch};
 use loadtest::null_elasticsearch::NullElasticsearch;
 use loadtest::{
-    bench_bulk, bench_gateway, bench_http, bench_read, bench_sink, generate_kafka, verification,
+    bench_acks, bench_bulk, bench_gateway, bench_http, bench_read, bench_sink, generate_kafka,
+    verification,
 };
 
 mod arguments;
@@ -71,6 +72,18 @@ async fn run_bench(bench: Bench, shutdown: Shutdown) -> anyhow::Result<ExitCode>
             let reading = tokio::task::spawn_blocking(move || bench_read::run(&settings));
             let figures = reading.await.context("reading ended early")??;
             print(&figures, arguments.json)
+        }
+        Bench::Acks(arguments) => {
+            let settings = arguments.settings();
+            let sending = tokio::task::spawn_blocking(move || bench_acks::run(&settings));
+            let figures = sending.await.context("sending ended early")??;
+            print(&figures, arguments.json)
+        }
+        Bench::Fill(arguments) => {
+            let watch = watch(Some(arguments.n_events), shutdown)?;
+            let report = bench_sink::fill(&arguments.settings()?, &watch).await?;
+            watch.progress.finish_and_clear();
+            print(&report, arguments.json)
         }
         Bench::Bulk(arguments) => {
             let figures = bench_bulk::run(&arguments.settings()?).await?;

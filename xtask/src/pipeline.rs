@@ -4,6 +4,7 @@
 //! All on free ports, so that several may run beside each other. Not here: supervision (`up`), clusters (`nemesis`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -13,6 +14,7 @@ use crate::engines::free_port;
 use crate::engines::kafka::Broker;
 use crate::engines::metadata::ensure_topic;
 use crate::engines::provision::Distribution;
+use crate::http;
 use crate::interrupt::Interrupt;
 use crate::process::{Process, Spec, Stopped};
 use crate::services::{Binaries, Wiring};
@@ -89,11 +91,51 @@ impl Pipeline {
     /// # Errors
     /// When it does not become ready.
     pub fn service(&self, name: &str, flags: &[String]) -> Result<Service> {
+        let mut service = self.launch(name, flags)?;
+        service.process.wait_until_ready(&self.interrupt)?;
+        Ok(service)
+    }
+
+    /// Starts a service.
+    ///
+    /// # Errors
+    /// When it cannot be started at all.
+    pub fn launch(&self, name: &str, flags: &[String]) -> Result<Service> {
         let port = free_port()?;
         let log = self.directory.join(format!("{name}.log"));
         let mut process = Process::new(self.binaries.service(name, port, flags, &log));
-        process.start(&self.interrupt)?;
+        process.launch()?;
         let url = format!("http://127.0.0.1:{port}");
+        Ok(Service { process, url })
+    }
+
+    /// Starts an Elasticsearch that checks and counts bulks and keeps nothing.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn null_elasticsearch(&self) -> Result<Service> {
+        let port = free_port()?;
+        let url = format!("http://127.0.0.1:{port}");
+        let log = self.directory.join("null-elasticsearch.log");
+        let health = format!("{url}/_cluster/health");
+        let spec = Spec {
+            name: "null Elasticsearch".to_owned(),
+            args: [
+                "null-elasticsearch",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+            ]
+            .map(Into::into)
+            .into(),
+            ready: Arc::new(move || {
+                http::get(&health, Duration::from_secs(3))
+                    .map(drop)
+                    .map_err(|error| format!("{error:#}"))
+            }),
+            ..self.binaries.service("loadtest", port, &[], &log)
+        };
+        let mut process = Process::new(spec);
+        process.start(&self.interrupt)?;
         Ok(Service { process, url })
     }
 

@@ -294,6 +294,19 @@ impl Process {
         memory_bytes(self.server_pid()?, "VmRSS:")
     }
 
+    /// The seconds of CPU it has used so far, in the program and in the kernel for it; `None` when it does not run.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> Option<f64> {
+        /// Of a second; the same on every Linux that user space sees (`USER_HZ`).
+        const TICKS: f64 = 100.0;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.server_pid()?)).ok()?;
+        // The name in brackets may hold anything; the numbers follow the last one.
+        let (_, numbers) = stat.rsplit_once(") ")?;
+        let mut numbers = numbers.split(' ').skip(11);
+        let mut ticks = || numbers.next()?.parse::<u32>().ok().map(f64::from);
+        Some((ticks()? + ticks()?) / TICKS)
+    }
+
     /// The ends of its logs, each under its path, to stand at the end of an error; empty when there are none.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -12,11 +12,12 @@ use log_event::document::IndexPattern;
 use service::kafka::KafkaProperty;
 use service::units::{ByteSize, Span};
 
+use loadtest::bench_acks::BenchAcksSettings;
 use loadtest::bench_bulk::{BenchBulkSettings, Write};
 use loadtest::bench_gateway::BenchGatewaySettings;
 use loadtest::bench_http::{self, HttpLoop};
 use loadtest::bench_read::BenchReadSettings;
-use loadtest::bench_sink::BenchSinkSettings;
+use loadtest::bench_sink::{BenchSinkSettings, FillSettings};
 use loadtest::http_client::Target;
 use loadtest::workload::Workload;
 
@@ -32,6 +33,10 @@ pub(crate) enum Bench {
     Sink(BenchSink),
     /// Events per second of librdkafka alone, the ceiling of a sink
     Read(BenchRead),
+    /// How long Kafka takes to acknowledge a lone record
+    Acks(BenchAcks),
+    /// Fill a topic as the gateway would
+    Fill(BenchFill),
     /// Documents per second of Elasticsearch with bulk bodies that are ready, its own ceiling
     Bulk(BenchBulk),
 }
@@ -270,6 +275,79 @@ impl BenchBulk {
             concurrency: self.concurrency,
             write: self.write,
             gzip: self.gzip,
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchAcks {
+    /// The brokers, HOST:PORT,…
+    #[arg(
+        long,
+        value_name = "BROKERS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9092"
+    )]
+    kafka_brokers: Vec<String>,
+    /// The topic to write to
+    #[arg(long)]
+    topic: String,
+    /// How many, one after the other
+    #[arg(long = "records", value_name = "N", default_value_t = 2_000)]
+    n_records: u64,
+    /// The size of each
+    #[arg(long, value_name = "BYTES", default_value_t = 250)]
+    bytes: usize,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl BenchAcks {
+    pub(crate) fn settings(&self) -> BenchAcksSettings {
+        BenchAcksSettings {
+            brokers: self.kafka_brokers.clone(),
+            topic: self.topic.clone(),
+            n_records: self.n_records,
+            bytes: self.bytes,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchFill {
+    #[command(flatten)]
+    events: Events,
+    /// The brokers, HOST:PORT,…
+    #[arg(
+        long,
+        value_name = "BROKERS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9092"
+    )]
+    kafka_brokers: Vec<String>,
+    /// The topic, which is made where there is none
+    #[arg(long)]
+    topic: String,
+    /// Its partitions
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    partitions: i32,
+    /// How many events
+    #[arg(long = "events", value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) n_events: u64,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl BenchFill {
+    pub(crate) fn settings(&self) -> anyhow::Result<FillSettings> {
+        Ok(FillSettings {
+            brokers: self.kafka_brokers.clone(),
+            topic: self.topic.clone(),
+            partitions: self.partitions,
+            workload: Workload::new(self.events.settings()?),
+            n_events: self.n_events,
         })
     }
 }
