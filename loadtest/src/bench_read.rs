@@ -18,7 +18,7 @@ use crate::process_usage::Usage;
 /// As es-sink sets them with its default memory limit; see `es-sink/src/consumer.rs` for the reasons.
 const AS_ES_SINK: [(&str, &str); 6] = [
     ("queued.min.messages", "100000"),
-    ("queued.max.messages.kbytes", "1280"),
+    ("queued.max.messages.kbytes", "1088"),
     ("fetch.message.max.bytes", "131072"),
     ("fetch.max.bytes", "1048576"),
     ("fetch.queue.backoff.ms", "2"),
