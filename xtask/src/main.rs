@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{nemesis, outage, page_speed, test, up};
+use xtask::{instructions, nemesis, outage, page_speed, test, up};
 
 /// The one tool of the logflow repository.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Nemesis(nemesis::Options),
     /// Measure in a browser how long the explorer page and a search take with a million events.
     PageSpeed(page_speed::Options),
+    /// Count the instructions that the pure core takes, and hold them against the baseline.
+    Instructions(instructions::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Outage(options) => outage::outage(&options),
         Command::Nemesis(options) => nemesis::nemesis(&options),
         Command::PageSpeed(options) => page_speed::page_speed(&options),
+        Command::Instructions(options) => instructions::instructions(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
