@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, nemesis, outage, page_speed, soak, test, up};
+use xtask::{bench, instructions, nemesis, outage, page_speed, soak, test, up};
 
 /// The one tool of the logflow repository.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Nemesis(nemesis::Options),
     /// Measure in a browser how long the explorer page and a search take with a million events.
     PageSpeed(page_speed::Options),
+    /// Count the instructions that the pure core takes, and hold them against the baseline.
+    Instructions(instructions::Options),
     /// Measure every service against its ceiling and against what others run in its place.
     Bench(bench::Options),
     /// Run everything at half of what the machine can take for half an hour, and watch the services' memory.
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Outage(options) => outage::outage(&options),
         Command::Nemesis(options) => nemesis::nemesis(&options),
         Command::PageSpeed(options) => page_speed::page_speed(&options),
+        Command::Instructions(options) => instructions::instructions(&options),
         Command::Bench(options) => bench::bench(&options),
         Command::Soak(options) => soak::soak(&options),
     };

@@ -110,6 +110,13 @@ const LIBFAKETIME: Prerequisite = Prerequisite {
     is_there: || faketime().is_some(),
 };
 
+const CALLGRIND: Prerequisite = Prerequisite {
+    name: "valgrind",
+    purpose: "it counts the instructions of the pure core",
+    packages: &["valgrind"],
+    is_there: || runs("valgrind"),
+};
+
 const NODE: Prerequisite = Prerequisite {
     name: "Node.js with npm",
     purpose: "the explorer page is built with it, and clients of the live tests run on it",
@@ -133,6 +140,8 @@ pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON, NODE, CURL, OPENSSL_COMM
 pub const PEERS: &[Prerequisite] = &[PYTHON, LIBCURL];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
+/// What counting instructions needs.
+pub const VALGRIND: &[Prerequisite] = &[CALLGRIND];
 
 /// What checking the explorer page needs beyond the services.
 pub const PAGE: &[Prerequisite] = &[NODE, CHROMIUM];
@@ -280,7 +289,7 @@ mod tests {
 
     #[test]
     fn everything_tells_its_purpose_and_its_package() {
-        for one in [BUILD, ENGINES, CHECKS, PEERS, FAKETIME, PAGE].concat() {
+        for one in [BUILD, ENGINES, CHECKS, PEERS, FAKETIME, VALGRIND, PAGE].concat() {
             assert!(
                 !one.purpose.is_empty() && !one.packages.is_empty(),
                 "{}",

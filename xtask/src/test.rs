@@ -11,10 +11,11 @@ use clap::{Args, ValueEnum};
 
 use crate::command;
 use crate::fuzz;
+use crate::instructions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::mutants;
 use crate::page::{self, Page};
-use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME, PAGE, Prerequisite};
+use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME, PAGE, Prerequisite, VALGRIND};
 use crate::progress::Progress;
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -83,6 +84,8 @@ pub enum Choice {
     Mutants,
     /// Each decoder of the gateway against random bytes.
     Fuzz,
+    /// How many instructions the pure core takes, against the baseline.
+    Instructions,
     /// The scenarios on real Kafka and real Elasticsearch.
     Live,
     /// The explorer page: its checks, whether what is committed is what it builds, and all of it in a real browser.
@@ -90,11 +93,12 @@ pub enum Choice {
 }
 
 /// The stages of `all`, in the order in which they fail fastest. `sim` is a part of `unit`.
-const ALL: [Choice; 7] = [
+const ALL: [Choice; 8] = [
     Choice::Fmt,
     Choice::Tidy,
     Choice::Lint,
     Choice::Unit,
+    Choice::Instructions,
     Choice::Fuzz,
     Choice::Ui,
     Choice::Live,
@@ -121,6 +125,7 @@ pub fn test(options: &Options) -> Result<()> {
             Choice::Live => &[BUILD, ENGINES, CHECKS, FAKETIME],
             Choice::Ui => &[BUILD, ENGINES, CHECKS, FAKETIME, PAGE],
             Choice::Lint | Choice::Unit | Choice::Fuzz => &[BUILD],
+            Choice::Instructions => &[BUILD, VALGRIND],
             Choice::Fmt | Choice::Tidy | Choice::Sim | Choice::Mutants | Choice::All => &[],
         });
     }
@@ -144,7 +149,7 @@ pub fn test(options: &Options) -> Result<()> {
     for (stage, result, took) in &results {
         let verdict = if result.is_ok() { "passed" } else { "FAILED" };
         progress.say(&format!(
-            "{:<7} {verdict} {:>7.1} s",
+            "{:<12} {verdict} {:>7.1} s",
             name(*stage),
             took.as_secs_f64()
         ));
@@ -203,6 +208,9 @@ fn run(
     let Options { seeds, only, .. } = options;
     if stage == Choice::Fuzz {
         fuzz::run(options.seconds, workspace, progress, interrupt)?;
+    }
+    if stage == Choice::Instructions {
+        instructions::check(workspace, progress, interrupt)?;
     }
     if stage == Choice::Ui {
         Page::new(workspace, progress, interrupt)?.check(workspace, progress, interrupt)?;
@@ -291,7 +299,7 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
             "--",
             page::THEME,
         ]],
-        Choice::Tidy | Choice::Mutants | Choice::Fuzz | Choice::All => &[],
+        Choice::Tidy | Choice::Mutants | Choice::Fuzz | Choice::Instructions | Choice::All => &[],
     }
 }
 
@@ -322,7 +330,8 @@ mod tests {
     fn every_stage_runs_something() {
         for stage in ALL.iter().chain(&[Choice::Sim]) {
             assert!(
-                matches!(stage, Choice::Tidy | Choice::Fuzz) || !cargo_commands(*stage).is_empty(),
+                matches!(stage, Choice::Tidy | Choice::Fuzz | Choice::Instructions)
+                    || !cargo_commands(*stage).is_empty(),
                 "{stage:?}"
             );
         }
