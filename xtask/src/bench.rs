@@ -71,6 +71,9 @@ pub struct Options {
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
     pub only: Vec<Part>,
+    /// How often each contender is measured.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub rounds: u8,
     /// One round with a tenth of the events: to see that it works, not how fast.
     #[arg(long)]
     pub quick: bool,
@@ -109,7 +112,7 @@ pub fn bench(options: &Options) -> Result<()> {
         directory,
         programs,
         interrupt,
-        options.quick,
+        (!options.quick).then(|| usize::from(options.rounds)),
     );
 
     let began = Instant::now();
@@ -134,7 +137,7 @@ pub fn bench(options: &Options) -> Result<()> {
     }
     stage.pipeline.stop([])?;
 
-    let mut command = "cargo xtask bench".to_owned();
+    let mut command = format!("cargo xtask bench --rounds {}", stage.rounds);
     if options.quick {
         command.push_str(" --quick");
     }

@@ -46,6 +46,7 @@ pub(super) struct Used {
 }
 
 impl Stage {
+    /// Without a number of rounds it is a quick look.
     pub(super) fn new(
         pipeline: Pipeline,
         distribution: Distribution,
@@ -53,7 +54,7 @@ impl Stage {
         directory: PathBuf,
         binaries: [PathBuf; 2],
         interrupt: Interrupt,
-        quick: bool,
+        rounds: Option<usize>,
     ) -> Self {
         let [loadtest, sink] = binaries;
         Self {
@@ -64,8 +65,8 @@ impl Stage {
             loadtest,
             sink,
             interrupt,
-            rounds: if quick { 1 } else { 3 },
-            divisor: if quick { 10 } else { 1 },
+            rounds: rounds.unwrap_or(1),
+            divisor: if rounds.is_some() { 1 } else { 10 },
             names: 0,
         }
     }
