@@ -128,7 +128,7 @@ const FETCHED_FACTOR: u64 = 8;
 /// arrive whole, so the items of a request decide what the replies may hold (EO-6).
 const REFUSED_ITEM_BYTES: usize = 1_700;
 /// Below this a sink could not hold its bulk requests.
-const MEMORY_LIMIT_MIN: u64 = 40 << 20;
+const MEMORY_LIMIT_MIN: u64 = 48 << 20;
 /// Far below `max.poll.interval.ms`, after which the group gives a member up.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// What is held heals within 10 s of its cause's end (docs/guarantees.md, EO-5):
@@ -201,7 +201,7 @@ impl Config {
             settings.reject("bulk-concurrency", "must lie between 1 and 64");
         }
         if memory_limit.0 < MEMORY_LIMIT_MIN {
-            settings.reject("memory-limit", "must be at least 40MiB");
+            settings.reject("memory-limit", "must be at least 48MiB");
         }
         // Two fifths of what is left are for bulk requests, a quarter for what is fetched
         // ahead, a quarter for replies, the rest for spare buffers and what allocators keep.

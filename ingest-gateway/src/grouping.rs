@@ -12,9 +12,20 @@ pub const HOLD_MAX: Duration = Duration::from_millis(50);
 /// With so many bytes a group is as good as it gets.
 const GROUP_BYTES: usize = 256 << 10;
 
-/// The records on their way, and the requests whose records wait for them.
+/// Which records went together. Those of a request that is as large as a group belong to none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Group(u64);
+
+const NO_GROUP: Group = Group(0);
+
+/// The last group on its way, and the requests whose records wait for it.
+///
+/// Only the last one is waited for: a group that hangs, because one partition does, holds up others for
+/// [`HOLD_MAX`] once, and a stream of large requests holds up nobody.
 #[derive(Debug)]
 pub struct Grouping<T> {
+    last: u64,
+    /// Its records that are not reported yet.
     on_way: usize,
     waiting: Vec<T>,
     waiting_records: usize,
@@ -26,6 +37,7 @@ pub struct Grouping<T> {
 impl<T> Default for Grouping<T> {
     fn default() -> Self {
         Self {
+            last: 0,
             on_way: 0,
             waiting: Vec::new(),
             waiting_records: 0,
@@ -36,15 +48,14 @@ impl<T> Default for Grouping<T> {
 }
 
 impl<T> Grouping<T> {
-    /// Whether a request of so many records and bytes goes at once. It is on its way from then on; else it is to be
-    /// given to [`Grouping::hold`].
+    /// As what a request of so many records and bytes goes at once, if it does; else it is to be given to
+    /// [`Grouping::hold`].
     #[must_use]
-    pub fn goes_at_once(&mut self, records: usize, bytes: usize) -> bool {
-        let goes = self.on_way == 0 || bytes >= GROUP_BYTES;
-        if goes {
-            self.on_way += records;
+    pub fn goes_at_once(&mut self, records: usize, bytes: usize) -> Option<Group> {
+        if bytes >= GROUP_BYTES {
+            return Some(NO_GROUP);
         }
-        goes
+        (self.on_way == 0).then(|| self.next_group(records))
     }
 
     /// Keeps a request until [`Grouping::take_due`].
@@ -57,9 +68,11 @@ impl<T> Grouping<T> {
         self.waiting_bytes += bytes;
     }
 
-    /// So many records are no longer on their way.
-    pub fn reported(&mut self, records: usize) {
-        self.on_way = self.on_way.saturating_sub(records);
+    /// So many records of a group are no longer on their way.
+    pub fn reported(&mut self, group: Group, records: usize) {
+        if group == Group(self.last) {
+            self.on_way = self.on_way.saturating_sub(records);
+        }
     }
 
     /// Whether somebody waits for what is on its way.
@@ -68,24 +81,27 @@ impl<T> Grouping<T> {
         !self.waiting.is_empty()
     }
 
-    /// The requests that go now, in the order of receipt; they are on their way from then on.
+    /// The requests that go now, in the order of receipt, and as what.
     #[must_use]
-    pub fn take_due(&mut self, now: Duration) -> Vec<T> {
+    pub fn take_due(&mut self, now: Duration) -> Option<(Group, Vec<T>)> {
         let due = self.on_way == 0
             || self.waiting_bytes >= GROUP_BYTES
             || now >= self.held_since + HOLD_MAX;
-        if !due || self.waiting.is_empty() {
-            return Vec::new();
-        }
-        self.take_all()
+        (due && !self.waiting.is_empty()).then(|| self.take_all())
     }
 
-    /// All requests that wait.
+    /// All requests that wait, and as what they go.
     #[must_use]
-    pub fn take_all(&mut self) -> Vec<T> {
-        self.on_way += std::mem::take(&mut self.waiting_records);
+    pub fn take_all(&mut self) -> (Group, Vec<T>) {
+        let records = std::mem::take(&mut self.waiting_records);
         self.waiting_bytes = 0;
-        std::mem::take(&mut self.waiting)
+        (self.next_group(records), std::mem::take(&mut self.waiting))
+    }
+
+    fn next_group(&mut self, records: usize) -> Group {
+        self.last += 1;
+        self.on_way = records;
+        Group(self.last)
     }
 }
 
@@ -97,41 +113,71 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn due<T>(grouping: &mut Grouping<T>, now: Duration) -> Vec<T> {
+        grouping
+            .take_due(now)
+            .map_or_else(Vec::new, |(_, requests)| requests)
+    }
+
     #[test]
     fn a_lone_request_goes_at_once_and_what_comes_meanwhile_goes_together() {
         let mut grouping = Grouping::default();
-        assert!(grouping.goes_at_once(2, 500));
+        let first = grouping.goes_at_once(2, 500).unwrap();
         for name in ["b", "c"] {
-            assert!(!grouping.goes_at_once(1, 250));
+            assert_eq!(grouping.goes_at_once(1, 250), None);
             grouping.hold(MS, name, 1, 250);
         }
-        grouping.reported(1);
-        assert!(grouping.take_due(2 * MS).is_empty());
-        grouping.reported(1);
-        assert_eq!(grouping.take_due(3 * MS), ["b", "c"]);
-        assert!(!grouping.goes_at_once(1, 250));
-        grouping.reported(2);
-        assert!(grouping.goes_at_once(1, 250));
+        grouping.reported(first, 1);
+        assert_eq!(grouping.take_due(2 * MS), None);
+        grouping.reported(first, 1);
+        let (second, requests) = grouping.take_due(3 * MS).unwrap();
+        assert_eq!(requests, ["b", "c"]);
+        assert_eq!(grouping.goes_at_once(1, 250), None);
+        grouping.reported(second, 2);
+        assert!(grouping.goes_at_once(1, 250).is_some());
     }
 
     #[test]
     fn nothing_waits_for_longer_than_it_may_and_no_full_group_waits() {
         let mut grouping = Grouping::default();
-        assert!(grouping.goes_at_once(1, 250));
+        assert!(grouping.goes_at_once(1, 250).is_some());
         grouping.hold(MS, "slow", 1, 250);
-        assert!(grouping.take_due(HOLD_MAX).is_empty());
-        assert_eq!(grouping.take_due(HOLD_MAX + MS), ["slow"]);
+        assert_eq!(grouping.take_due(HOLD_MAX), None);
+        assert_eq!(due(&mut grouping, HOLD_MAX + MS), ["slow"]);
         grouping.hold(MS, "first", 1, 250);
         grouping.hold(MS, "last", 1000, GROUP_BYTES - 250);
-        assert_eq!(grouping.take_due(MS), ["first", "last"]);
-        assert!(grouping.goes_at_once(1000, GROUP_BYTES));
+        assert_eq!(due(&mut grouping, MS), ["first", "last"]);
+        assert!(grouping.goes_at_once(1000, GROUP_BYTES).is_some());
+    }
+
+    #[test]
+    fn a_group_that_hangs_holds_others_up_only_once() {
+        let mut grouping = Grouping::default();
+        assert!(grouping.goes_at_once(1, 250).is_some());
+        grouping.hold(MS, "once", 1, 250);
+        let (healthy, _) = grouping.take_due(HOLD_MAX + MS).unwrap();
+        grouping.reported(healthy, 1);
+        assert!(grouping.goes_at_once(1, 250).is_some());
+    }
+
+    #[test]
+    fn large_requests_hold_nobody_up() {
+        let mut grouping = Grouping::<()>::default();
+        for _ in 0..3 {
+            assert!(grouping.goes_at_once(1000, GROUP_BYTES).is_some());
+        }
+        assert!(grouping.goes_at_once(1, 250).is_some());
     }
 
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        Request { records: usize, bytes: usize },
-        Report,
-        Wait(u64),
+        Request {
+            records: usize,
+            bytes: usize,
+        },
+        /// Of the group at this place among those on their way.
+        Report(usize),
+        Wait(u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -139,47 +185,52 @@ mod tests {
             .prop_map(|(records, bytes)| Step::Request { records, bytes });
         let step = prop_oneof![
             request,
-            Just(Step::Report),
-            (0..60_u64).prop_map(Step::Wait)
+            (0..9_usize).prop_map(Step::Report),
+            (0..60_u32).prop_map(Step::Wait)
         ];
         prop::collection::vec(step, 0..60)
     }
 
     proptest! {
-        /// Against the plain list of what was given and what has gone.
+        /// Against the plain lists of what was given, what has gone, and what is on its way.
         #[test]
-        fn every_request_goes_once_in_order_and_none_waits_while_nothing_is_on_its_way(
+        fn every_request_goes_once_in_order_and_none_waits_while_the_last_group_is_reported(
             steps in steps()
         ) {
             let mut grouping = Grouping::default();
-            let (mut now, mut on_way, mut next) = (Duration::ZERO, 0, 0);
+            let (mut now, mut next) = (Duration::ZERO, 0);
             let (mut held, mut gone) = (Vec::new(), Vec::new());
+            let mut on_way: Vec<(Group, usize)> = Vec::new();
+            let mut newest = NO_GROUP;
             for step in steps {
                 match step {
                     Step::Request { records, bytes } => {
-                        if grouping.goes_at_once(records, bytes) {
-                            on_way += records;
+                        if let Some(group) = grouping.goes_at_once(records, bytes) {
+                            on_way.push((group, records));
+                            newest = if group == NO_GROUP { newest } else { group };
                         } else {
-                            prop_assert!(on_way > 0);
                             grouping.hold(now, (next, records), records, bytes);
                             held.push((next, records));
                         }
                         next += 1;
                     }
-                    Step::Report if on_way > 0 => {
-                        grouping.reported(1);
-                        on_way -= 1;
+                    Step::Report(at) if !on_way.is_empty() => {
+                        let (group, records) = on_way.remove(at % on_way.len());
+                        grouping.reported(group, records);
                     }
-                    Step::Report => {}
-                    Step::Wait(ms) => now += MS * u32::try_from(ms).unwrap(),
+                    Step::Report(_) => {}
+                    Step::Wait(ms) => now += MS * ms,
                 }
-                let due = grouping.take_due(now);
-                on_way += due.iter().map(|(_, records)| records).sum::<usize>();
-                gone.extend(due);
+                if let Some((group, due)) = grouping.take_due(now) {
+                    newest = group;
+                    on_way.push((group, due.iter().map(|(_, records)| records).sum()));
+                    gone.extend(due);
+                }
                 prop_assert!(held.starts_with(&gone));
-                prop_assert!(on_way > 0 || gone.len() == held.len());
+                let is_newest_on_way = on_way.iter().any(|(group, _)| *group == newest);
+                prop_assert!(is_newest_on_way || gone.len() == held.len());
             }
-            gone.extend(grouping.take_all());
+            gone.extend(grouping.take_all().1);
             prop_assert_eq!(gone, held);
         }
     }

@@ -6,7 +6,7 @@
 //! `delivery`'s, whether to produce at all `reachability`'s.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::admission::Reservation;
 use crate::decode::{Beside, Record};
 use crate::delivery::{Deliveries, Fate};
+use crate::grouping::Group;
 use crate::kafka_settings::KafkaSettings;
 use crate::metrics::Metrics;
 use crate::reachability::Reachability;
@@ -30,6 +31,10 @@ use client::KafkaClient;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the log is told that Kafka is still away: the reason may have changed, and with three brokers each has one.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// Of a producer that is replaced: that of `probe` and that of `replace`.
+const OURS: usize = 2;
+/// How long a request may take to hand its records over.
+const LET_GO_WITHIN: Duration = Duration::from_secs(1);
 /// librdkafka looks for timed out records once a second.
 const REPORT_GRACE: Duration = Duration::from_secs(2);
 
@@ -117,6 +122,7 @@ impl Producer {
             acknowledged: AtomicUsize::new(0),
             not_kept: AtomicUsize::new(0),
             unknown: AtomicUsize::new(0),
+            group: OnceLock::new(),
             too_large: Mutex::default(),
             refused_ids: Mutex::default(),
             fault: Mutex::default(),
@@ -215,6 +221,12 @@ impl Producer {
                 drop(current);
                 self.shared.metrics.producer_restarts.inc();
                 fresh.take_over(&dead);
+                // Requests that are just handing over hold it, too; whoever is last waits for its threads, and that
+                // should be the probe's.
+                let began = Instant::now();
+                while Arc::strong_count(&dead) > OURS && began.elapsed() < LET_GO_WITHIN {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 // Reports everything that it still held as failed.
                 drop(dead);
             }
@@ -231,6 +243,8 @@ struct RequestState {
     acknowledged: AtomicUsize,
     not_kept: AtomicUsize,
     unknown: AtomicUsize,
+    /// As what its records went.
+    group: OnceLock<Group>,
     /// The positions of records that librdkafka found too large.
     too_large: Mutex<Vec<usize>>,
     /// The ids of records that the brokers found too large.
@@ -250,6 +264,16 @@ impl RequestState {
         count.fetch_add(records, Ordering::Relaxed);
         let mut text = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         text.get_or_insert_with(fault);
+    }
+
+    /// Before its first record is handed over.
+    fn goes_as(&self, group: Group) {
+        // Every record of the request is handed over after this, and reported after that.
+        self.group.get_or_init(|| group);
+    }
+
+    fn group(&self) -> Group {
+        *self.group.get_or_init(Group::default)
     }
 
     fn is_too_large(&self, position: usize) {
@@ -297,6 +321,12 @@ impl Delivering {
             metrics,
         } = self;
         let in_time = tokio::time::timeout(timeout, done).await.is_ok();
+        // Before the lists: what is settled after this look counts as unknown, whatever the lists say of it.
+        let late = if in_time {
+            0
+        } else {
+            state.unreported.load(Ordering::Acquire)
+        };
         let mut too_large = taken(&state.too_large);
         let refused = taken(&state.refused_ids);
         for id in &refused {
@@ -306,11 +336,6 @@ impl Delivering {
             too_large.extend(known.map(|(position, _)| *position));
         }
         too_large.sort_unstable();
-        let late = if in_time {
-            0
-        } else {
-            state.unreported.load(Ordering::Acquire)
-        };
         let unknown = state.unknown.load(Ordering::Relaxed) + late;
         let deliveries = Deliveries {
             acknowledged: state.acknowledged.load(Ordering::Relaxed),

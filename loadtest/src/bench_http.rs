@@ -54,7 +54,7 @@ pub struct HttpFigures {
     pub n_failed: u64,
     /// CPU of the server per request, in microseconds.
     pub cpu_us_per_request: Option<f64>,
-    /// The server's peak memory so far, in MiB.
+    /// The server's peak memory meanwhile, in MiB.
     pub peak_memory_mib: Option<f64>,
 }
 
@@ -89,6 +89,9 @@ pub fn requests(target: &Target, bodies: Option<&str>) -> anyhow::Result<Vec<Vec
 /// If the process to be watched does not exist.
 pub async fn run(settings: &HttpLoop) -> anyhow::Result<HttpFigures> {
     let usage = || settings.pid.map(Usage::of).transpose();
+    if let Some(pid) = settings.pid {
+        Usage::forget_peak(pid);
+    }
     let before = usage()?;
     let started = Instant::now();
     let mut connections = JoinSet::new();

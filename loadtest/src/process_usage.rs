@@ -20,6 +20,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Lets the peak begin anew (proc(5), `clear_refs`). Without the right to, it stays that of the whole life.
+    pub fn forget_peak(pid: u32) {
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").ok();
+    }
+
     /// Of a running process.
     ///
     /// # Errors

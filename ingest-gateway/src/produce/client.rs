@@ -20,7 +20,7 @@ use super::reports::{Reports, cause};
 use super::{RequestState, Shared};
 use crate::decode::{Beside, Record};
 use crate::delivery::{Fate, fate};
-use crate::grouping::{Grouping, HOLD_MAX};
+use crate::grouping::{Group, Grouping, HOLD_MAX};
 
 /// A producer of librdkafka. Dropped, it reports what it still holds as failed.
 pub(super) struct KafkaClient {
@@ -101,8 +101,9 @@ impl KafkaClient {
         let bytes = records.iter().map(|record| record.json.len()).sum();
         let n = records.len();
         let goes = self.line.grouping().goes_at_once(n, bytes);
-        if goes {
-            self.line.send_all(&records, beside, state);
+        if let Some(group) = goes {
+            self.line.send_all(group, &records, beside, state);
+            self.line.go_on();
             return;
         }
         let waiting = Waiting {
@@ -113,30 +114,27 @@ impl KafkaClient {
             state: Arc::clone(state),
         };
         let now = self.line.now();
-        let due = {
-            let mut grouping = self.line.grouping();
-            grouping.hold(now, waiting, n, bytes);
-            grouping.take_due(now)
-        };
-        self.line.send_waiting(&due);
+        self.line.grouping().hold(now, waiting, n, bytes);
+        self.line.go_on();
     }
 
     /// Waits until all that was handed over is reported, or the time is up.
     pub(super) fn flush(&self, timeout: Duration) -> KafkaResult<()> {
         let waiting = self.line.grouping().take_all();
-        self.line.send_waiting(&waiting);
+        self.line.send_waiting(waiting);
         self.line.producer.flush(timeout)
     }
 
     /// Hands over through this producer what still waits for another one, which failed.
     pub(super) fn take_over(&self, failed: &Self) {
-        let waiting = failed.line.grouping().take_all();
-        let records = waiting.iter().map(|waiting| waiting.records.len()).sum();
-        // They went by this producer's grouping, and are on its way.
-        if !self.line.grouping().goes_at_once(records, usize::MAX) {
-            unreachable!("what is large goes at once");
+        let (_, waiting) = failed.line.grouping().take_all();
+        let now = self.line.now();
+        for request in waiting {
+            let n = request.records.len();
+            let bytes = request.records.iter().map(|record| record.json.len()).sum();
+            self.line.grouping().hold(now, request, n, bytes);
         }
-        self.line.send_waiting(&waiting);
+        self.line.go_on();
     }
 }
 
@@ -152,7 +150,7 @@ impl Drop for KafkaClient {
 impl Drop for Line {
     /// What came too late to be taken over.
     fn drop(&mut self) {
-        for request in self.grouping().take_all() {
+        for request in self.grouping().take_all().1 {
             let n = request.records.len();
             let why = || "the Kafka producer was replaced".to_owned();
             request.state.failed(Fate::NotKept, n, why);
@@ -174,35 +172,52 @@ impl Line {
     fn hear(&self) {
         while !self.stop.load(Ordering::Relaxed) {
             self.producer.poll(HOLD_MAX);
-            self.go_on(0);
+            self.go_on();
         }
     }
 
-    /// So many records are no longer on their way: hands over what that lets go.
-    pub(super) fn go_on(&self, reported: usize) {
-        let due = {
-            let mut grouping = self.grouping();
-            grouping.reported(reported);
-            if !grouping.is_anyone_waiting() {
-                return;
-            }
-            grouping.take_due(self.now())
-        };
-        self.send_waiting(&due);
+    /// One record of a group is no longer on its way.
+    pub(super) fn reported(&self, group: Group) {
+        self.grouping().reported(group, 1);
+        self.go_on();
     }
 
-    fn send_waiting(&self, waiting: &[Waiting]) {
-        for request in waiting {
+    /// Hands over what need not wait any longer.
+    fn go_on(&self) {
+        loop {
+            let due = {
+                let mut grouping = self.grouping();
+                if !grouping.is_anyone_waiting() {
+                    return;
+                }
+                grouping.take_due(self.now())
+            };
+            let Some(due) = due else {
+                return;
+            };
+            self.send_waiting(due);
+        }
+    }
+
+    fn send_waiting(&self, (group, waiting): (Group, Vec<Waiting>)) {
+        for request in &waiting {
             let beside = Beside {
                 dialect: request.dialect,
                 tenant: request.tenant.as_ref(),
                 received: request.received,
             };
-            self.send_all(&request.records, beside, &request.state);
+            self.send_all(group, &request.records, beside, &request.state);
         }
     }
 
-    fn send_all(&self, records: &[Record<'_>], beside: Beside<'_>, state: &Arc<RequestState>) {
+    fn send_all(
+        &self,
+        group: Group,
+        records: &[Record<'_>],
+        beside: Beside<'_>,
+        state: &Arc<RequestState>,
+    ) {
+        state.goes_as(group);
         let mut unsent = 0;
         for (n, record) in records.iter().enumerate() {
             match self.send(record, beside, state) {
@@ -225,7 +240,7 @@ impl Line {
         }
         if unsent > 0 {
             // Of these nobody will hear.
-            self.grouping().reported(unsent);
+            self.grouping().reported(group, unsent);
         }
     }
 

@@ -84,9 +84,10 @@ impl ProducerContext for Reports {
                 }
             }
         }
+        let group = state.group();
         state.settle(1);
         if let Some(line) = self.line.get().and_then(Weak::upgrade) {
-            line.go_on(1);
+            line.reported(group);
         }
     }
 }

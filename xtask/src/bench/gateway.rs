@@ -236,7 +236,7 @@ fn batches(stage: &mut Stage, gateway: &Service, progress: &Progress) -> Result<
         LATENCY[1],
         PEAK,
     ];
-    let alone = "librdkafka alone, producing";
+    let alone = "one thread that makes events and produces them";
     let mut section =
         Section::new("Many events a request, 10 connections", &columns).relative_to(alone);
     for _ in 0..stage.rounds {

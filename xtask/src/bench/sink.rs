@@ -56,6 +56,7 @@ fn figures(measured: &Value) -> Figures {
 pub(super) fn run(stage: &mut Stage, progress: &Progress) -> Result<Vec<Section>> {
     Ok(vec![
         million(stage, progress)?,
+        framework(stage, progress)?,
         five_millions(stage, progress)?,
         memory(stage, progress)?,
         sizes(stage, progress)?,
@@ -128,20 +129,35 @@ fn million(stage: &mut Stage, progress: &Progress) -> Result<Section> {
         );
         section.add("es-sink", stage.sink_into_null(&topic, n, &[], &mut step)?);
     }
-    let connect = connect(stage, &topic, load.events, &mut step)?;
-    section.add("Kafka Connect's file sink, once", connect);
-    section.note(
-        "Kafka Connect writes the values to a file, without ids, headers or replies: the floor of its framework. \
-         Its CPU and memory include the start of its JVM.",
-    );
     step.done("a million events");
+    Ok(section)
+}
+
+fn framework(stage: &mut Stage, progress: &Progress) -> Result<Section> {
+    let mut step = progress.step("sink", "Kafka Connect");
+    let load = Load::usual(stage.events(1_000_000));
+    let topic = stage.fill(&load, &mut step)?;
+    let title = format!("{} events: the floor of Kafka Connect", load.events);
+    let mut section = Section::new(&title, &COLUMNS).relative_to("es-sink");
+    for _ in 0..stage.rounds {
+        let own = stage.sink_into_null(&topic, load.events, &[], &mut step)?;
+        section.add("es-sink", own);
+        let connect = connect(stage, &topic, load.events, &mut step)?;
+        section.add("Kafka Connect's file sink", connect);
+    }
+    section.note(
+        "Kafka Connect writes the values to a file, without ids, headers or replies. Its CPU and memory include the start \
+         of its JVM.",
+    );
+    step.done("Kafka Connect");
     Ok(section)
 }
 
 /// From the first line to the last.
 fn connect(stage: &mut Stage, topic: &str, events: u64, step: &mut Step) -> Result<Figures> {
     step.note("Kafka Connect");
-    let directory = stage.directory.join("connect");
+    let name = stage.fresh("connect");
+    let directory = stage.directory.join(name);
     let output = directory.join("lines");
     let spec = stage.peers.connect_file_sink(
         &stage.distribution,
@@ -217,9 +233,9 @@ fn memory(stage: &mut Stage, progress: &Progress) -> Result<Section> {
     let topic = stage.fill(&load, &mut step)?;
     let mut section = Section::new("What a larger memory limit buys", &COLUMNS);
     for _ in 0..stage.rounds {
-        for limit in ["40MiB", "64MiB", "128MiB", "256MiB"] {
+        for limit in ["48MiB", "64MiB", "128MiB", "256MiB"] {
             // A small limit has no room for two of the usual requests.
-            let bulk = if limit == "40MiB" { "2MiB" } else { "4MiB" };
+            let bulk = if limit == "48MiB" { "2MiB" } else { "4MiB" };
             let arguments = ["--memory-limit", limit, "--bulk-bytes", bulk];
             let own = stage.sink_into_null(&topic, load.events, &arguments, &mut step)?;
             section.add(&format!("--memory-limit {limit}"), own);

@@ -20,6 +20,8 @@ use crate::progress::Step;
 
 /// How long Elasticsearch or a service may take to answer a question.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks at how much is indexed: each costs Elasticsearch a moment.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long reading or indexing may take before something must be wrong.
 pub(super) const LONG: Duration = Duration::from_secs(600);
 
@@ -103,7 +105,22 @@ impl Stage {
                 json.push_str(line);
             }
         })?;
-        serde_json::from_str(&json).with_context(|| format!("loadtest printed no JSON: `{json}`"))
+        let printed: Value = serde_json::from_str(&json)
+            .with_context(|| format!("loadtest printed no JSON: `{json}`"))?;
+        // What is refused is answered fast, and says nothing of what is not.
+        let lines = printed
+            .as_array()
+            .map_or(std::slice::from_ref(&printed), Vec::as_slice);
+        let failed = lines
+            .iter()
+            .filter_map(|line| line["n_failed"].as_u64())
+            .sum::<u64>();
+        ensure!(
+            failed == 0,
+            "{failed} requests failed: loadtest {}",
+            arguments.join(" ")
+        );
+        Ok(printed)
     }
 
     /// Makes a topic and fills it as the gateway would.
@@ -179,15 +196,15 @@ impl Stage {
             .unwrap_or(0))
     }
 
-    /// Waits from the first document of an index to the last, and gives the seconds between them.
-    pub(super) fn span_of_indexing(&self, index: &str, n: u64, step: &mut Step) -> Result<f64> {
+    /// Waits until an index has all its documents, and gives how many a second came after the first look that saw any.
+    pub(super) fn rate_of_indexing(&self, index: &str, n: u64, step: &mut Step) -> Result<f64> {
         let mut first = None;
         let began = Instant::now();
         loop {
             self.interrupt.check()?;
             let found = self.n_indexed(index)?;
             if found > 0 && first.is_none() {
-                first = Some(Instant::now());
+                first = Some((Instant::now(), found));
             }
             if found >= n {
                 break;
@@ -197,9 +214,12 @@ impl Stage {
                 "{found} of {n} documents are in `{index}` in time"
             );
             step.note(&format!("{found} of {n} documents"));
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK_EVERY);
         }
-        Ok(first.map_or(0.0, |first| first.elapsed().as_secs_f64()))
+        let (first, before) = first.context("nothing was indexed")?;
+        #[allow(clippy::cast_precision_loss)]
+        let rate = (n - before.min(n)) as f64 / first.elapsed().as_secs_f64();
+        Ok(rate)
     }
 }
 
