@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::engines::elasticsearch::Node;
 use crate::engines::free_port;
@@ -18,6 +18,9 @@ use crate::http;
 use crate::interrupt::Interrupt;
 use crate::process::{Process, Spec, Stopped};
 use crate::services::{Binaries, Wiring};
+
+/// How long a service may take to tell its metrics.
+const METRICS_WITHIN: Duration = Duration::from_secs(30);
 
 /// The engines and what the services are told of them.
 #[derive(Debug)]
@@ -42,6 +45,22 @@ pub struct Service {
     pub process: Process,
     /// Without a slash at its end.
     pub url: String,
+}
+
+impl Service {
+    /// A metric without labels.
+    ///
+    /// # Errors
+    /// When the service does not answer, or has no such metric.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let metrics = http::get(&format!("{}/metrics", self.url), METRICS_WITHIN)?.text();
+        let prefix = format!("{name} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+        let value = line.with_context(|| format!("no `{name}` at {}", self.url))?;
+        value
+            .parse()
+            .with_context(|| format!("`{name}` is no number at {}", self.url))
+    }
 }
 
 impl Pipeline {

@@ -84,10 +84,6 @@ pub fn soak(options: &Options) -> Result<()> {
     let (acknowledged, found) = stack.settle(&progress)?;
     stack.stop()?;
 
-    let growth: Vec<(&str, f64)> = lines
-        .iter()
-        .map(|line| (line.name, growth_percent(&line.points)))
-        .collect();
     let report = json!({
         "command": format!("cargo xtask soak --minutes {} --rate {rate}", options.minutes),
         "commit": commit,
@@ -119,12 +115,13 @@ pub fn soak(options: &Options) -> Result<()> {
         found >= acknowledged,
         "{acknowledged} events were acknowledged, {found} are there"
     );
-    for (name, percent) in growth {
-        if percent > GROWTH_MAX_PERCENT {
-            bail!(
-                "the memory of {name} grew by {percent:.0} % from the second quarter to the last"
-            );
-        }
+    for line in &lines {
+        let percent = growth_percent(&line.points);
+        ensure!(
+            percent <= GROWTH_MAX_PERCENT,
+            "the memory of {} grew by {percent:.0} % from the second quarter to the last",
+            line.name
+        );
     }
     Ok(())
 }
@@ -312,13 +309,7 @@ impl Stack {
     }
 
     fn indexed(&self) -> Result<f64> {
-        let metrics = http::get(&format!("{}/metrics", self.sink.url), TIMEOUT)?.text();
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("es_sink_documents_indexed_total "));
-        line.context("the sink's metrics have no es_sink_documents_indexed_total")?
-            .parse()
-            .context("es_sink_documents_indexed_total is no number")
+        self.sink.metric("es_sink_documents_indexed_total")
     }
 
     /// Whether a search is answered; while an index is being made, Elasticsearch may have it try again (503).

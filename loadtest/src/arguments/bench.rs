@@ -41,6 +41,19 @@ pub(crate) enum Bench {
     Bulk(BenchBulk),
 }
 
+/// The cluster that most of them need.
+#[derive(Debug, Args)]
+struct Kafka {
+    /// The brokers, HOST:PORT,…
+    #[arg(
+        long,
+        value_name = "BROKERS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9092"
+    )]
+    kafka_brokers: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchGateway {
     #[command(flatten)]
@@ -97,14 +110,8 @@ pub(crate) struct BenchSink {
     /// The sink's binary
     #[arg(long, value_name = "FILE")]
     sink: PathBuf,
-    /// The brokers, HOST:PORT,…
-    #[arg(
-        long,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9092"
-    )]
-    kafka_brokers: Vec<String>,
+    #[command(flatten)]
+    kafka: Kafka,
     /// A topic that holds the events already [default: one of its own is created and filled]
     #[arg(long)]
     topic: Option<String>,
@@ -134,7 +141,7 @@ impl BenchSink {
         Ok(BenchSinkSettings {
             sink: self.sink.clone(),
             sink_arguments: self.sink_arguments.clone(),
-            brokers: self.kafka_brokers.clone(),
+            brokers: self.kafka.kafka_brokers.clone(),
             fill: self.topic.is_none(),
             topic: self.topic.clone().unwrap_or(own_topic),
             partitions: self.partitions,
@@ -193,14 +200,8 @@ impl BenchHttp {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchRead {
-    /// The brokers, HOST:PORT,…
-    #[arg(
-        long,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9092"
-    )]
-    kafka_brokers: Vec<String>,
+    #[command(flatten)]
+    kafka: Kafka,
     /// The topic, which holds the events
     #[arg(long)]
     topic: String,
@@ -224,7 +225,7 @@ pub(crate) struct BenchRead {
 impl BenchRead {
     pub(crate) fn settings(&self) -> BenchReadSettings {
         BenchReadSettings {
-            brokers: self.kafka_brokers.clone(),
+            brokers: self.kafka.kafka_brokers.clone(),
             topic: self.topic.clone(),
             n_events: self.n_events,
             headers: self.headers,
@@ -281,14 +282,8 @@ impl BenchBulk {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchAcks {
-    /// The brokers, HOST:PORT,…
-    #[arg(
-        long,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9092"
-    )]
-    kafka_brokers: Vec<String>,
+    #[command(flatten)]
+    kafka: Kafka,
     /// The topic to write to
     #[arg(long)]
     topic: String,
@@ -306,7 +301,7 @@ pub(crate) struct BenchAcks {
 impl BenchAcks {
     pub(crate) fn settings(&self) -> BenchAcksSettings {
         BenchAcksSettings {
-            brokers: self.kafka_brokers.clone(),
+            brokers: self.kafka.kafka_brokers.clone(),
             topic: self.topic.clone(),
             n_records: self.n_records,
             bytes: self.bytes,
@@ -318,14 +313,8 @@ impl BenchAcks {
 pub(crate) struct BenchFill {
     #[command(flatten)]
     events: Events,
-    /// The brokers, HOST:PORT,…
-    #[arg(
-        long,
-        value_name = "BROKERS",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9092"
-    )]
-    kafka_brokers: Vec<String>,
+    #[command(flatten)]
+    kafka: Kafka,
     /// The topic, which is made where there is none
     #[arg(long)]
     topic: String,
@@ -343,7 +332,7 @@ pub(crate) struct BenchFill {
 impl BenchFill {
     pub(crate) fn settings(&self) -> anyhow::Result<FillSettings> {
         Ok(FillSettings {
-            brokers: self.kafka_brokers.clone(),
+            brokers: self.kafka.kafka_brokers.clone(),
             topic: self.topic.clone(),
             partitions: self.partitions,
             workload: Workload::new(self.events.settings()?),

@@ -18,21 +18,9 @@ use crate::pipeline::Service;
 use crate::progress::Progress;
 
 const COLUMNS: [Column; 3] = [
-    Column {
-        key: "p50_ms",
-        title: "p50 ms",
-        digits: 0,
-    },
-    Column {
-        key: "p90_ms",
-        title: "p90 ms",
-        digits: 0,
-    },
-    Column {
-        key: "max_ms",
-        title: "longest ms",
-        digits: 0,
-    },
+    Column::new("p50_ms", "p50 ms", 0),
+    Column::new("p90_ms", "p90 ms", 0),
+    Column::new("max_ms", "longest ms", 0),
 ];
 /// Between two looks whether a search finds the event.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -8,49 +8,20 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::report::{Column, Figures, Section};
+use super::report::{CPU_PER_MILLION, Column, Figures, PEAK, Section};
 use super::stage::{Stage, figure};
 use crate::engines::free_port;
 use crate::pipeline::Service;
 use crate::progress::{Progress, Step};
 
-const REQUESTS: Column = Column {
-    key: "requests_per_second",
-    title: "requests/s",
-    digits: 0,
-};
-const EVENTS: Column = Column {
-    key: "events_per_second",
-    title: "events/s",
-    digits: 0,
-};
+const REQUESTS: Column = Column::new("requests_per_second", "requests/s", 0);
+const EVENTS: Column = Column::new("events_per_second", "events/s", 0);
 const LATENCY: [Column; 3] = [
-    Column {
-        key: "p50_ms",
-        title: "p50 ms",
-        digits: 2,
-    },
-    Column {
-        key: "p99_ms",
-        title: "p99 ms",
-        digits: 1,
-    },
-    Column {
-        key: "p999_ms",
-        title: "p99.9 ms",
-        digits: 1,
-    },
+    Column::new("p50_ms", "p50 ms", 2),
+    Column::new("p99_ms", "p99 ms", 1),
+    Column::new("p999_ms", "p99.9 ms", 1),
 ];
-const CPU: Column = Column {
-    key: "cpu_us_per_request",
-    title: "CPU µs a request",
-    digits: 0,
-};
-const PEAK: Column = Column {
-    key: "peak_mib",
-    title: "peak MiB",
-    digits: 0,
-};
+const CPU: Column = Column::new("cpu_us_per_request", "CPU µs a request", 0);
 const CONNECTIONS: [u32; 4] = [1, 10, 64, 256];
 /// A key for a gateway that asks for one; it is worth nothing anywhere else.
 const SECRET: &str = "benchmark-0123456789abcdef0123456789abcdef0";
@@ -225,17 +196,7 @@ fn lone(stage: &mut Stage, gateway: &Service, progress: &Progress) -> Result<Sec
 
 fn batches(stage: &mut Stage, gateway: &Service, progress: &Progress) -> Result<Section> {
     let mut step = progress.step("gateway", "many events a request");
-    let columns = [
-        EVENTS,
-        Column {
-            key: "cpu_seconds_per_million",
-            title: "CPU s per million",
-            digits: 2,
-        },
-        LATENCY[0],
-        LATENCY[1],
-        PEAK,
-    ];
+    let columns = [EVENTS, CPU_PER_MILLION, LATENCY[0], LATENCY[1], PEAK];
     let alone = "one thread that makes events and produces them";
     let mut section =
         Section::new("Many events a request, 10 connections", &columns).relative_to(alone);

@@ -6,33 +6,21 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::report::{Column, Figures, Section};
+use super::report::{CPU_PER_MILLION, Column, Figures, PEAK, Section};
 use super::stage::{Load, Stage, Used, figure, peak_mib};
 use crate::process::Process;
 use crate::progress::{Progress, Step};
 
-const RATE: Column = Column {
-    key: "events_per_second",
-    title: "documents/s",
-    digits: 0,
-};
+const RATE: Column = Column::new("events_per_second", "documents/s", 0);
 const COLUMNS: [Column; 4] = [
     RATE,
-    Column {
-        key: "cpu_seconds_per_million",
-        title: "CPU s per million",
-        digits: 2,
-    },
-    Column {
-        key: "peak_mib",
-        title: "peak MiB",
-        digits: 0,
-    },
-    Column {
-        key: "elasticsearch_processors",
-        title: "processors that Elasticsearch kept busy",
-        digits: 2,
-    },
+    CPU_PER_MILLION,
+    PEAK,
+    Column::new(
+        "elasticsearch_processors",
+        "processors that Elasticsearch kept busy",
+        2,
+    ),
 ];
 const READY: &str = "bodies that are ready";
 /// About what es-sink sends; the table of sizes shows that larger ones are no faster.

@@ -14,26 +14,10 @@ use crate::http;
 use crate::progress::Progress;
 
 const COLUMNS: [Column; 4] = [
-    Column {
-        key: "p50_ms",
-        title: "p50 ms",
-        digits: 2,
-    },
-    Column {
-        key: "p99_ms",
-        title: "p99 ms",
-        digits: 1,
-    },
-    Column {
-        key: "requests_per_second",
-        title: "requests/s",
-        digits: 0,
-    },
-    Column {
-        key: "cpu_us_per_request",
-        title: "query-api's CPU µs a request",
-        digits: 0,
-    },
+    Column::new("p50_ms", "p50 ms", 2),
+    Column::new("p99_ms", "p99 ms", 1),
+    Column::new("requests_per_second", "requests/s", 0),
+    Column::new("cpu_us_per_request", "query-api's CPU µs a request", 0),
 ];
 const FORMS: [(&str, &str); 4] = [
     ("newest 50", "limit=50"),

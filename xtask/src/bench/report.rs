@@ -17,6 +17,18 @@ pub(super) struct Column {
     pub(super) digits: usize,
 }
 
+impl Column {
+    pub(super) const fn new(key: &'static str, title: &'static str, digits: usize) -> Self {
+        Self { key, title, digits }
+    }
+}
+
+/// What a service spends on a million events.
+pub(super) const CPU_PER_MILLION: Column =
+    Column::new("cpu_seconds_per_million", "CPU s per million", 2);
+/// The most that a service holds.
+pub(super) const PEAK: Column = Column::new("peak_mib", "peak MiB", 0);
+
 /// The figures of one contender in one round, in the order of the section's columns; what it does not have is NaN.
 pub(super) type Figures = Vec<f64>;
 
@@ -188,16 +200,8 @@ mod tests {
     use super::*;
 
     const COLUMNS: [Column; 2] = [
-        Column {
-            key: "events_per_second",
-            title: "events/s",
-            digits: 0,
-        },
-        Column {
-            key: "cpu",
-            title: "CPU s/M",
-            digits: 2,
-        },
+        Column::new("events_per_second", "events/s", 0),
+        Column::new("cpu", "CPU s/M", 2),
     ];
 
     #[test]

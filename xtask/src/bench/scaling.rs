@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::index;
-use super::report::{Column, Section};
-use super::stage::{LONG, Load, Stage, TIMEOUT};
-use crate::http;
+use super::report::{CPU_PER_MILLION, Column, PEAK, Section};
+use super::stage::{LONG, Load, Stage};
 use crate::pipeline::Service;
 use crate::progress::{Progress, Step};
 
@@ -56,7 +55,7 @@ impl Group {
         let values = self
             .sinks
             .iter()
-            .map(|sink| metric(sink, name).unwrap_or(0.0));
+            .map(|sink| sink.metric(name).unwrap_or(0.0));
         values.sum()
     }
 
@@ -69,28 +68,10 @@ impl Group {
     }
 }
 
-fn metric(sink: &Service, name: &str) -> Result<f64> {
-    let metrics = http::get(&format!("{}/metrics", sink.url), TIMEOUT)?.text();
-    let prefix = format!("{name} ");
-    let line = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
-    let value = line.with_context(|| format!("no `{name}` at {}", sink.url))?;
-    value
-        .parse()
-        .with_context(|| format!("`{name}` is no number"))
-}
-
 fn shared(stage: &mut Stage, progress: &Progress) -> Result<Section> {
     let columns = [
-        Column {
-            key: "events_per_second",
-            title: "events/s of all together",
-            digits: 0,
-        },
-        Column {
-            key: "cpu_seconds_per_million",
-            title: "CPU s per million",
-            digits: 2,
-        },
+        Column::new("events_per_second", "events/s of all together", 0),
+        CPU_PER_MILLION,
     ];
     let mut step = progress.step("scaling", "1, 2 and 4 sinks");
     let n_events = stage.events(3_000_000);
@@ -137,11 +118,11 @@ fn shared(stage: &mut Stage, progress: &Progress) -> Result<Section> {
 }
 
 fn taking_over(stage: &mut Stage, progress: &Progress) -> Result<Section> {
-    let columns = [Column {
-        key: "seconds",
-        title: "s until the other one owns all partitions",
-        digits: 1,
-    }];
+    let columns = [Column::new(
+        "seconds",
+        "s until the other one owns all partitions",
+        1,
+    )];
     let mut step = progress.step("scaling", "one sink takes over from another");
     let topic = stage.fill(&load(1_000), &mut step)?;
     let mut section = Section::new("Taking over from one of two sinks", &columns);
@@ -157,7 +138,7 @@ fn taking_over(stage: &mut Stage, progress: &Progress) -> Result<Section> {
                     let owned = group
                         .sinks
                         .iter()
-                        .map(|sink| metric(sink, assigned).unwrap_or(0.0));
+                        .map(|sink| sink.metric(assigned).unwrap_or(0.0));
                     let owned: Vec<f64> = owned.collect();
                     match owned.iter().all(|owned| (owned - half).abs() < 0.5) {
                         true => Ok(()),
@@ -176,7 +157,7 @@ fn taking_over(stage: &mut Stage, progress: &Progress) -> Result<Section> {
                 .wait_for(
                     "the other to take over",
                     Duration::from_secs(60),
-                    || match metric(&group.sinks[1], assigned) {
+                    || match group.sinks[1].metric(assigned) {
                         Ok(owned) if owned >= f64::from(PARTITIONS) => Ok(()),
                         owned => Err(format!("it owns {owned:?}")),
                     },
@@ -192,21 +173,9 @@ fn taking_over(stage: &mut Stage, progress: &Progress) -> Result<Section> {
 
 fn catching_up(stage: &mut Stage, progress: &Progress) -> Result<Section> {
     let columns = [
-        Column {
-            key: "events_per_second",
-            title: "documents/s",
-            digits: 0,
-        },
-        Column {
-            key: "cpu_seconds_per_million",
-            title: "CPU s per million",
-            digits: 2,
-        },
-        Column {
-            key: "peak_mib",
-            title: "peak MiB",
-            digits: 0,
-        },
+        Column::new("events_per_second", "documents/s", 0),
+        CPU_PER_MILLION,
+        PEAK,
     ];
     let mut step: Step = progress.step("scaling", "catching up");
     let n = stage.events(5_000_000);

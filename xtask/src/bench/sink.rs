@@ -8,37 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::report::{Column, Figures, Section};
+use super::report::{CPU_PER_MILLION, Column, Figures, PEAK, Section};
 use super::stage::{LONG, Load, Stage, figure, peak_mib};
 use crate::process::Process;
 use crate::progress::{Progress, Step};
 
 const COLUMNS: [Column; 5] = [
-    Column {
-        key: "events_per_second",
-        title: "events/s",
-        digits: 0,
-    },
-    Column {
-        key: "cpu_seconds_per_million",
-        title: "CPU s per million",
-        digits: 2,
-    },
-    Column {
-        key: "system_seconds_per_million",
-        title: "of that in the kernel",
-        digits: 2,
-    },
-    Column {
-        key: "peak_mib",
-        title: "peak MiB",
-        digits: 0,
-    },
-    Column {
-        key: "null_cpu_seconds_per_million",
-        title: "the null server's CPU s",
-        digits: 2,
-    },
+    Column::new("events_per_second", "events/s", 0),
+    CPU_PER_MILLION,
+    Column::new("system_seconds_per_million", "of that in the kernel", 2),
+    PEAK,
+    Column::new("null_cpu_seconds_per_million", "the null server's CPU s", 2),
 ];
 
 fn figures(measured: &Value) -> Figures {
