@@ -4,14 +4,16 @@
 //! In the flow: `bench::stage` → **`bench::gateway`** → sections of the report.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::report::{CPU_PER_MILLION, Column, Figures, PEAK, Section};
-use super::stage::{Stage, figure};
+use super::stage::{Stage, Used, figure};
 use crate::engines::free_port;
 use crate::pipeline::Service;
+use crate::process::Process;
 use crate::progress::{Progress, Step};
 
 const REQUESTS: Column = Column::new("requests_per_second", "requests/s", 0);
@@ -23,6 +25,14 @@ const LATENCY: [Column; 3] = [
 ];
 const CPU: Column = Column::new("cpu_us_per_request", "CPU µs a request", 0);
 const CONNECTIONS: [u32; 4] = [1, 10, 64, 256];
+/// Connections at which the broker is warmed up, one after the other.
+const WARM_UP: [&str; 4] = ["64", "10", "64", "10"];
+/// A process whose backlog is done uses less of a processor than this…
+const IDLE_MAX: f64 = 0.1;
+/// … looked at over this long, …
+const IDLE_OVER: Duration = Duration::from_millis(500);
+/// … and is not waited for beyond this.
+const IDLE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// A key for a gateway that asks for one; it is worth nothing anywhere else.
 const SECRET: &str = "benchmark-0123456789abcdef0123456789abcdef0";
 const SECRET_SHA256: &str = "aa99245829484cef01f7c67134c6558578c083193c775b0244d539dc411a7730";
@@ -32,6 +42,7 @@ pub(super) fn run(stage: &mut Stage, progress: &Progress) -> Result<Vec<Section>
     let gateway = stage
         .pipeline
         .service("ingest-gateway", &stage.pipeline.wiring.gateway_flags())?;
+    warm(stage, &gateway, progress)?;
     let sections = vec![
         single(stage, &gateway, progress)?,
         lone(stage, &gateway, progress)?,
@@ -81,6 +92,18 @@ fn of_requests(line: &Value) -> Figures {
     ]
 }
 
+/// Posts until the broker's JVM has compiled what it does for each request: before that, few connections get half of what
+/// they get later.
+fn warm(stage: &Stage, gateway: &Service, progress: &Progress) -> Result<()> {
+    let mut step = progress.step("gateway", "warming up the broker");
+    for connections in WARM_UP {
+        let flags = ["--connections", connections, "--batch", "1"];
+        stage.posts(&gateway.url, None, &flags, &mut step)?;
+    }
+    step.done("the broker is warm");
+    Ok(())
+}
+
 fn single(stage: &mut Stage, gateway: &Service, progress: &Progress) -> Result<Section> {
     let mut step = progress.step("gateway", "one event a request");
     let columns = [REQUESTS, LATENCY[0], LATENCY[1], LATENCY[2], CPU, PEAK];
@@ -97,8 +120,12 @@ fn single(stage: &mut Stage, gateway: &Service, progress: &Progress) -> Result<S
         .fastapi(&directory, port, stage.kafka(), &topic)?;
     let fastapi = stage.start(fastapi)?;
     let intake = format!("http://127.0.0.1:{port}/ingest");
-    for _ in 0..stage.rounds {
-        for connections in CONNECTIONS {
+    for round in 0..stage.rounds {
+        let mut turns = CONNECTIONS;
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for connections in turns {
             let n = connections.to_string();
             let flags = ["--connections", n.as_str(), "--batch", "1"];
             let line = stage.posts(&gateway.url, gateway.process.pid(), &flags, &mut step)?;
@@ -114,37 +141,49 @@ fn single(stage: &mut Stage, gateway: &Service, progress: &Progress) -> Result<S
                     format!("the same with a key, its quota and the address's, {n} connections");
                 section.add(&name, of_requests(&line));
             }
-            if matches!(connections, 10 | 64) {
-                let line = stage.posts(&intake, fastapi.pid(), &flags, &mut step)?;
-                let name =
-                    format!("FastAPI and kafka-python, which answers before, {n} connections");
-                section.add(&name, of_requests(&line));
-            }
-            let health = format!("{}/healthz", gateway.url);
-            let pid = gateway
-                .process
-                .pid()
-                .map(|pid| pid.to_string())
-                .unwrap_or_default();
-            let arguments = [
-                "bench", "http", "--json", "--target", &health, "--pid", &pid,
-            ];
-            let arguments = [
-                &arguments[..],
-                &["--seconds", seconds(stage), "--connections", &n],
-            ]
-            .concat();
-            let line = stage.loadtest(&arguments, &mut step)?;
+            let line = router(stage, gateway, &n, &mut step)?;
             section.add(
                 &format!("its router alone (GET /healthz), {n} connections"),
                 of_requests(&line),
             );
+        }
+        for n in ["10", "64"] {
+            let flags = ["--connections", n, "--batch", "1"];
+            let line = stage.posts(&intake, fastapi.pid(), &flags, &mut step)?;
+            let name = format!("FastAPI and kafka-python, which answers before, {n} connections");
+            section.add(&name, of_requests(&line));
+            settle(stage, &fastapi, &mut step)?;
         }
     }
     section
         .note("The load generator and the broker share the two processors with what is measured.");
     step.done("one event a request");
     Ok(section)
+}
+
+/// What the gateway's HTTP takes when there is nothing to do for a request.
+fn router(stage: &Stage, gateway: &Service, connections: &str, step: &mut Step) -> Result<Value> {
+    let health = format!("{}/healthz", gateway.url);
+    let pid = gateway.process.pid().map(|pid| pid.to_string());
+    let mut arguments = vec!["bench", "http", "--json", "--target", &health];
+    arguments.extend(["--seconds", seconds(stage), "--connections", connections]);
+    arguments.extend(pid.iter().flat_map(|pid| ["--pid", pid.as_str()]));
+    stage.loadtest(&arguments, step)
+}
+
+/// Waits until a process has done what it still had to do, so that the next one has the machine for itself.
+fn settle(stage: &Stage, process: &Process, step: &mut Step) -> Result<()> {
+    let until = Instant::now() + IDLE_WAIT_MAX;
+    step.note("waiting for its backlog");
+    while Instant::now() < until {
+        stage.interrupt.check()?;
+        let used = Used::since_now(process);
+        std::thread::sleep(IDLE_OVER);
+        if used.processors(process) < IDLE_MAX {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A gateway with a key file and limits for addresses, none of which is reached.
