@@ -9,9 +9,12 @@ use es_sink_core::batcher::BulkLimits;
 use es_sink_core::retry::Backoff;
 use es_sink_core::sink::SinkConfig;
 use log_event::document::IndexPattern;
+use service::access::{self, Access};
 use service::elasticsearch::NodeUrl;
 use service::kafka::{KafkaProperty, contradictions};
+use service::login::{self, Login};
 use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
+use service::tls::{self, Tls};
 use service::units::{ByteSize, Span};
 
 /// es-sink and its settings.
@@ -25,6 +28,11 @@ pub const PROGRAM: Program = Program {
             "127.0.0.1:9102",
             "Where /status, /metrics, /healthz and /readyz are served",
         ),
+        access::API_KEYS,
+        access::GUARD_OPERATIONS,
+        tls::TLS_CERT,
+        tls::TLS_KEY,
+        tls::TLS_CLIENT_CA,
         Setting::new(
             "kafka-brokers",
             "HOST:PORT",
@@ -48,6 +56,8 @@ pub const PROGRAM: Program = Program {
             "Nodes to send to",
         )
         .many(Arity::List),
+        login::ELASTICSEARCH_CREDENTIALS,
+        login::ELASTICSEARCH_CA,
         Setting::new(
             "index-pattern",
             "PATTERN",
@@ -145,6 +155,10 @@ const BULK_BYTES_MAX: u64 = 64 << 20;
 pub struct Config {
     /// For status, metrics and probes.
     pub listen: SocketAddr,
+    /// Who may ask there.
+    pub access: Access,
+    /// `None`: HTTP in the clear.
+    pub tls: Option<Tls>,
     /// Brokers to start from.
     pub brokers: Vec<String>,
     /// Topics to read.
@@ -153,6 +167,8 @@ pub struct Config {
     pub kafka_properties: Vec<KafkaProperty>,
     /// Nodes of the cluster.
     pub nodes: Vec<NodeUrl>,
+    /// Who we are to them.
+    pub login: Login,
     /// Whether the sink installs the index template.
     pub manages_template: bool,
     /// For what can never be indexed.
@@ -213,12 +229,17 @@ impl Config {
         let for_a_reply = ByteSize(for_records / 4).bytes() / bulk_concurrency.max(1);
         let millis = |span: Span| span.0.max(Duration::from_millis(1));
         let group: String = settings.value("group-id");
+        let nodes = settings.list("elasticsearch-url");
+        let login = Login::from_settings(&mut settings, &nodes);
         let config = Self {
             listen: settings.value("listen"),
+            access: Access::of_observers(&mut settings),
+            tls: Tls::from_settings(&mut settings),
             brokers: settings.list("kafka-brokers"),
             topics,
             kafka_properties,
-            nodes: settings.list("elasticsearch-url"),
+            nodes,
+            login,
             manages_template: !settings.switch("no-template"),
             dead_letter_topic,
             transactional_id: format!("{group}-{seed:016x}"),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use axum::Json;
 use axum::routing::get;
+use axum::{Json, Router};
 use es_sink::config::{Config, PROGRAM};
 use es_sink::consumer;
 use es_sink::dead_letters;
@@ -16,12 +16,19 @@ use es_sink::engine::Surroundings;
 use es_sink::metrics::Metrics;
 use es_sink::status::StatusBoard;
 use es_sink::template::{Plan, Template, TemplateError};
+use service::access::Access;
 use service::elasticsearch::Nodes;
+use service::operations;
+use service::server::Server;
 use service::settings::{Settings, SettingsError};
 use service::shutdown::Shutdown;
 
 /// Between two tries to install the template.
 const TEMPLATE_RETRY: Duration = Duration::from_secs(2);
+/// Of those who ask how the sink is doing; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+/// How long they may take to send a request's head, and stay idle between two requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[global_allocator]
 static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
@@ -97,9 +104,14 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
         .context("starting the runtime")?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("installing signal handlers")?;
-        let nodes = Arc::new(Nodes::new(&config.nodes).map_err(anyhow::Error::msg)?);
+        let nodes = Arc::new(Nodes::new(&config.nodes, &config.login).map_err(anyhow::Error::msg)?);
         let board = Arc::new(StatusBoard::new(started));
         let metrics = Arc::new(Metrics::new());
+        config.login.watch(&metrics.namespace);
+        config.access.watch(&metrics.namespace);
+        if let Some(tls) = &config.tls {
+            tls.watch(&metrics.namespace);
+        }
         let listener = tokio::net::TcpListener::bind(config.listen)
             .await
             .with_context(|| {
@@ -109,7 +121,18 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
                 )
             })?;
         tracing::info!(address = %config.listen, "status, metrics and probes");
-        tokio::spawn(serve(listener, Arc::clone(&board), Arc::clone(&metrics)));
+        let server = Server {
+            listener,
+            tls: config.tls.clone(),
+            connections_max: CONNECTIONS_MAX,
+            head_timeout: HEAD_TIMEOUT,
+            open: metrics
+                .namespace
+                .gauge("open_connections", "Open client connections."),
+        };
+        let router = router(&config.access, Arc::clone(&board), Arc::clone(&metrics));
+        // Who asks how the sink is doing is answered to its end.
+        tokio::spawn(server.serve(router, std::future::pending(), Duration::ZERO));
 
         if config.manages_template {
             let template = Template::new(&config.sink.index_pattern);
@@ -143,19 +166,18 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     })
 }
 
-async fn serve(listener: tokio::net::TcpListener, board: Arc<StatusBoard>, metrics: Arc<Metrics>) {
+fn router(access: &Access, board: Arc<StatusBoard>, metrics: Arc<Metrics>) -> Router {
+    let registry = metrics.namespace.registry();
     let status = Arc::clone(&board);
-    let registry = metrics.registry.clone();
-    let router = service::operations::router(registry, move || board.reasons()).route(
+    let status = Router::new().route(
         "/status",
         get(move || {
             let newest = metrics.newest_indexed_seconds();
             std::future::ready(Json(status.json(newest)))
         }),
     );
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "status, metrics and probes are gone");
-    }
+    operations::router(registry, move || board.reasons(), access)
+        .merge(operations::guarded(status, access))
 }
 
 /// Tries until the template is there: without it, Elasticsearch would guess a mapping.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use es_sink_core::bulk_response::{HoldCause, RetryCause};
 use es_sink_core::report::{Counters, Status};
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Namespace;
 
 use crate::status::StatusBoard;
@@ -24,7 +24,7 @@ const FRESHNESS_BUCKETS: [f64; 13] = [
 #[derive(Debug)]
 pub struct Metrics {
     /// Where they are registered.
-    pub registry: Registry,
+    pub namespace: Namespace,
     /// From sending a bulk request to its whole reply.
     pub bulk_seconds: Histogram,
     /// From a record's Kafka timestamp to its document's acknowledgement.
@@ -160,7 +160,7 @@ impl Metrics {
                 "Records in the log that are not committed",
                 &["topic", "partition"],
             ),
-            registry: metrics.registry(),
+            namespace: metrics.clone(),
         }
     }
 

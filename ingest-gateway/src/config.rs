@@ -34,6 +34,7 @@ pub const PROGRAM: Program = Program {
         ),
         access::API_KEYS,
         access::OPEN,
+        access::GUARD_OPERATIONS,
         tls::TLS_CERT,
         tls::TLS_KEY,
         tls::TLS_CLIENT_CA,

@@ -63,7 +63,11 @@ pub fn router(
     };
     ingest
         .with_state(Arc::clone(gateway))
-        .merge(operations::router(gateway.metrics.registry(), readiness))
+        .merge(operations::router(
+            gateway.metrics.registry(),
+            readiness,
+            &gateway.config.access,
+        ))
         .fallback(|| async {
             refused(
                 Code::NotFound,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use service::elasticsearch::{Method, NodeUrl, Nodes, Request};
+use service::login::Login;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -86,7 +87,8 @@ impl ElasticsearchReader {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(urls: &[NodeUrl], index: &str, run: &RunId) -> anyhow::Result<Self> {
-        let nodes = Nodes::new(urls).map_err(|reason| anyhow::anyhow!(reason))?;
+        let nodes =
+            Nodes::new(urls, &Login::default()).map_err(|reason| anyhow::anyhow!(reason))?;
         Ok(Self {
             nodes: Arc::new(nodes),
             index: index.to_owned(),

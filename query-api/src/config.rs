@@ -12,6 +12,7 @@ use log_event::document::{TENANT, keeps_tenants_apart};
 use log_event::tenant::Tenant;
 use service::access::{self, Access};
 use service::elasticsearch::NodeUrl;
+use service::login::{self, Login};
 use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
 use service::tls::{self, Tls};
 use service::units::{ByteSize, Span};
@@ -29,6 +30,7 @@ const PROGRAM: Program = Program {
         Setting::new("listen", "ADDRESS", "127.0.0.1:5000", "Where to listen"),
         access::API_KEYS,
         access::OPEN,
+        access::GUARD_OPERATIONS,
         tls::TLS_CERT,
         tls::TLS_KEY,
         tls::TLS_CLIENT_CA,
@@ -39,6 +41,8 @@ const PROGRAM: Program = Program {
             "A node of the cluster, http(s)://[USER:PASSWORD@]HOST:PORT; give all of them",
         )
         .many(Arity::List),
+        login::ELASTICSEARCH_CREDENTIALS,
+        login::ELASTICSEARCH_CA,
         Setting::new(
             "index",
             "PATTERN",
@@ -134,6 +138,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The cluster, at least one node.
     pub elasticsearch: Vec<NodeUrl>,
+    /// Who we are to it.
+    pub login: Login,
     /// Who may search.
     pub access: Access,
     /// `None`: HTTP in the clear.
@@ -175,11 +181,14 @@ impl Config {
     ) -> Result<(Self, Checked), SettingsError> {
         let mut settings = Settings::load(PROGRAM, args, env)?;
         let listen = settings.value("listen");
+        let elasticsearch: Vec<NodeUrl> = settings.list("elasticsearch-url");
+        let login = Login::from_settings(&mut settings, &elasticsearch);
         let config = Self {
             listen,
             access: Access::from_settings(&mut settings, listen),
             tls: Tls::from_settings(&mut settings),
-            elasticsearch: settings.list("elasticsearch-url"),
+            elasticsearch,
+            login,
             indices: settings.value("index"),
             search_timeout: settings.value::<Span>("search-timeout").0,
             time_range_max: settings

@@ -84,8 +84,9 @@ pub fn router(
         let searcher = searcher.clone();
         move || searcher.not_ready()
     };
-    let operations = service::operations::router(metrics.registry(), readiness);
+    let operations = service::operations::router(metrics.registry(), readiness, &config.access);
     config.access.watch(metrics.namespace());
+    config.login.watch(metrics.namespace());
     if let Some(tls) = &config.tls {
         tls.watch(metrics.namespace());
     }

@@ -33,7 +33,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(3);
 pub async fn run(config: Config) -> io::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let metrics = Metrics::new();
-    let nodes = Nodes::new(&config.elasticsearch).map_err(io::Error::other)?;
+    let nodes = Nodes::new(&config.elasticsearch, &config.login).map_err(io::Error::other)?;
     let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {

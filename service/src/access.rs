@@ -44,10 +44,17 @@ pub const OPEN: Setting = Setting::switch(
     "Listen beyond loopback without keys: everybody who reaches this service may do everything",
 );
 
+/// The setting for operations that are not everybody's business.
+pub const GUARD_OPERATIONS: Setting = Setting::switch(
+    "guard-operations",
+    "Ask for a key with the scope `observe` for /readyz and /metrics, too",
+);
+
 /// Decides who may do what. Clones share the key file.
 #[derive(Clone, Debug)]
 pub struct Access {
     keys: Option<Arc<KeyFile>>,
+    guards_operations: bool,
 }
 
 /// Who sent a request.
@@ -80,31 +87,46 @@ impl Access {
     /// Everybody may do everything.
     #[must_use]
     pub fn open() -> Self {
-        Self { keys: None }
+        Self {
+            keys: None,
+            guards_operations: false,
+        }
     }
 
-    /// Reads `--api-keys` and `--open`, and refuses to be open by oversight.
+    /// Reads `--api-keys`, `--guard-operations` and `--open`, and refuses to be open by oversight.
     pub fn from_settings(settings: &mut Settings, listen: SocketAddr) -> Self {
-        let api_keys: Option<PathBuf> = settings.optional("api-keys");
         let is_open = settings.switch("open");
-        let Some(path) = api_keys else {
-            if !listen.ip().is_loopback() && !is_open {
-                settings.reject(
-                    "listen",
-                    "is reached from other machines, and there are no keys: give `--api-keys FILE`, or `--open` to let everybody in",
-                );
-            }
-            return Self::open();
-        };
-        if is_open {
+        let access = Self::of_observers(settings);
+        if is_open && access.needs_key() {
             settings.reject("open", "contradicts `api-keys`");
         }
-        match ApiKeys::load(path) {
-            Ok(keys) => Self::by(Arc::new(keys)),
+        if !access.needs_key() && !listen.ip().is_loopback() && !is_open {
+            settings.reject(
+                "listen",
+                "is reached from other machines, and there are no keys: give `--api-keys FILE`, or `--open` to let everybody in",
+            );
+        }
+        access
+    }
+
+    /// Reads `--api-keys` and `--guard-operations` of a service that tells how it is doing and nothing else; without keys
+    /// it tells everybody.
+    pub fn of_observers(settings: &mut Settings) -> Self {
+        let path: Option<PathBuf> = settings.optional("api-keys");
+        let guards_operations = settings.switch("guard-operations");
+        if guards_operations && path.is_none() {
+            settings.reject("guard-operations", "needs `api-keys`");
+        }
+        let keys = path.and_then(|path| match ApiKeys::load(path) {
+            Ok(keys) => Some(Arc::new(keys)),
             Err(error) => {
                 settings.reject("api-keys", error);
-                Self::open()
+                None
             }
+        });
+        Self {
+            keys,
+            guards_operations,
         }
     }
 
@@ -131,7 +153,24 @@ impl Access {
     /// By the keys of a file.
     #[must_use]
     pub fn by(keys: Arc<KeyFile>) -> Self {
-        Self { keys: Some(keys) }
+        Self {
+            keys: Some(keys),
+            guards_operations: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn guarding_operations(self) -> Self {
+        Self {
+            guards_operations: true,
+            ..self
+        }
+    }
+
+    /// Whether `/readyz` and `/metrics` need a key.
+    #[must_use]
+    pub fn guards_operations(&self) -> bool {
+        self.guards_operations
     }
 
     /// Whether requests must carry a key.
@@ -220,6 +259,12 @@ impl Caller {
 }
 
 impl Denial {
+    /// Whether it is known who asks, and only not allowed: 403, not 401 (RFC 9110 §15.5.2, §15.5.4).
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        matches!(self, Self::Scope(_) | Self::Dialect(_))
+    }
+
     /// For people.
     #[must_use]
     pub fn detail(self) -> String {

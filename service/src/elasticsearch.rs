@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use elasticsearch::auth::Credentials;
-use elasticsearch::http::headers::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use elasticsearch::http::headers::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use url::Url;
+
+use crate::login::Login;
 
 pub use elasticsearch::http::Method;
 pub use elasticsearch::http::headers::HeaderMap;
@@ -56,6 +58,14 @@ impl FromStr for NodeUrl {
     }
 }
 
+impl NodeUrl {
+    /// Whether a user and a password stand in it.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+}
+
 impl fmt::Display for NodeUrl {
     /// Without the credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,6 +91,7 @@ pub struct Nodes {
 #[derive(Debug)]
 struct Node {
     url: NodeUrl,
+    login: Login,
     transport: Transport,
     requests_in_flight: AtomicUsize,
     failures_in_a_row: AtomicU32,
@@ -169,9 +180,10 @@ impl Nodes {
     ///
     /// # Panics
     /// Without any node; the settings give at least the default.
-    pub fn new(urls: &[NodeUrl]) -> Result<Self, String> {
+    pub fn new(urls: &[NodeUrl], login: &Login) -> Result<Self, String> {
         assert!(!urls.is_empty(), "a cluster has at least one node");
-        let nodes = urls.iter().map(Node::new).collect::<Result<_, _>>()?;
+        let nodes = urls.iter().map(|url| Node::new(url, login));
+        let nodes = nodes.collect::<Result<_, _>>()?;
         Ok(Self {
             nodes,
             turn: AtomicUsize::new(0),
@@ -226,9 +238,10 @@ impl Nodes {
 }
 
 impl Node {
-    fn new(url: &NodeUrl) -> Result<Self, String> {
+    fn new(url: &NodeUrl, login: &Login) -> Result<Self, String> {
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.url.clone()))
             .enable_meta_header(false)
+            .cert_validation(login.validation()?)
             .disable_proxy();
         if let Some((user, password)) = &url.credentials {
             builder = builder.auth(Credentials::Basic(user.clone(), password.clone()));
@@ -238,6 +251,7 @@ impl Node {
             .map_err(|error| format!("`{url}`: {error}"))?;
         Ok(Self {
             url: url.clone(),
+            login: login.clone(),
             transport,
             requests_in_flight: AtomicUsize::new(0),
             failures_in_a_row: AtomicU32::new(0),
@@ -250,6 +264,9 @@ impl Node {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(request.content_type));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = self.login.authorization() {
+            headers.insert(AUTHORIZATION, authorization);
+        }
         let response = self
             .transport
             .send(
@@ -333,7 +350,7 @@ mod tests {
         let urls: Vec<NodeUrl> = (0..n)
             .map(|i| format!("http://127.0.0.1:{}", 9200 + i).parse().unwrap())
             .collect();
-        Nodes::new(&urls).unwrap()
+        Nodes::new(&urls, &Login::default()).unwrap()
     }
 
     fn picked(nodes: &Nodes) -> usize {
@@ -386,7 +403,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let nodes = Nodes::new(&[format!("http://{address}").parse().unwrap()]).unwrap();
+        let urls = [format!("http://{address}").parse().unwrap()];
+        let nodes = Nodes::new(&urls, &Login::default()).unwrap();
         assert!(nodes.any_answers());
         let request = Request::bare(Method::Get, "/", Duration::from_secs(5));
         let error = nodes.send(request).await.unwrap_err().to_string();

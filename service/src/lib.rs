@@ -6,7 +6,7 @@
 //! 2. [`units`]: sizes and durations as people write them.
 //! 3. [`logging`]: one line per event worth a line, for people or for machines.
 //! 4. [`kafka`] and [`elasticsearch`]: the two clients, set up in one way;
-//!    [`search_engine`]: Elasticsearch or OpenSearch; [`record_headers`]: what no binding reads safely.
+//!    [`login`]: who a service is to Elasticsearch; [`search_engine`]: Elasticsearch or OpenSearch; [`record_headers`]: what no binding reads safely.
 //! 5. [`metrics`]: what is counted, under the service's name.
 //! 6. [`server`]: connections in; [`tls`]: over TLS, where there are certificates.
 //! 7. [`access`]: API keys, and what each may do. These and the certificates are [`reloaded`] when they change.
@@ -20,6 +20,7 @@ pub mod command_line;
 pub mod units;
 pub mod logging;
 pub mod kafka;
+pub mod login;
 pub mod elasticsearch;
 pub mod search_engine;
 pub mod record_headers;

@@ -1,13 +1,20 @@
 //! What operators and orchestrators ask of every service: `/healthz`,
-//! `/readyz`, `/metrics`.
+//! `/readyz`, `/metrics`. The first is everybody's, the others can be for keys alone.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use log_event::timestamp::Timestamp;
 use prometheus::{Encoder as _, Registry, TextEncoder};
+
+use crate::access::{Access, CHALLENGE, Scope, credential};
+use crate::tls::ClientCertificate;
 
 /// Why a service is not ready: one line a reason; none means ready.
 pub type Reasons = Vec<String>;
@@ -16,10 +23,10 @@ pub type Reasons = Vec<String>;
 pub fn router(
     registry: Registry,
     readiness: impl Fn() -> Reasons + Send + Sync + 'static,
+    access: &Access,
 ) -> Router {
     let readiness = Arc::new(readiness);
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+    let mut told = Router::new()
         .route(
             "/readyz",
             get(move || std::future::ready(ready(&readiness()))),
@@ -27,7 +34,41 @@ pub fn router(
         .route(
             "/metrics",
             get(move || std::future::ready(metrics(&registry))),
-        )
+        );
+    if access.guards_operations() {
+        told = guarded(told, access);
+    }
+    told.route("/healthz", get(|| async { "ok\n" }))
+}
+
+/// Routes that only keys with the scope `observe` may take; everybody, where there are no keys.
+pub fn guarded(router: Router, access: &Access) -> Router {
+    router.route_layer(from_fn_with_state(access.clone(), admit))
+}
+
+async fn admit(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since_epoch.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    });
+    let now = Timestamp::from_nanos(nanos).expect("a time since the epoch is not before it");
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let certificate = credential::certificate(certificate, request.headers());
+    let credential = credential::read(request.headers());
+    let caller = access.caller(credential, certificate, now);
+    match caller.and_then(|caller| caller.if_allowed(Scope::Observe)) {
+        Ok(_) => next.run(request).await,
+        Err(denial) => {
+            let text = format!("{}\n", denial.detail());
+            match denial.is_known() {
+                true => (StatusCode::FORBIDDEN, text).into_response(),
+                false => {
+                    let challenge = [(header::WWW_AUTHENTICATE, CHALLENGE)];
+                    (StatusCode::UNAUTHORIZED, challenge, text).into_response()
+                }
+            }
+        }
+    }
 }
 
 fn ready(reasons: &Reasons) -> Response {
@@ -55,5 +96,52 @@ fn metrics(registry: &Registry) -> Response {
         )
             .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::ApiKeys;
+    use crate::access::api_keys::NewKey;
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn what_is_guarded_needs_a_key_that_may_observe_and_health_needs_none() {
+        let observer = NewKey::make("observer", &[Scope::Observe], None, None, [1; 32]).unwrap();
+        let sender = NewKey::make("sender", &[Scope::Ingest], None, None, [2; 32]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.toml");
+        std::fs::write(&path, format!("{}{}", observer.entry, sender.entry)).unwrap();
+        let keyed = Access::by(Arc::new(ApiKeys::load(path).unwrap()));
+        let guarded = keyed.clone().guarding_operations();
+        let [observer, sender] = [observer, sender].map(|key| key.credential.to_token());
+        let status = async |access: &Access, path: &str, token: &str| {
+            let told = Router::new().route("/status", get(|| async { "fine" }));
+            let router = router_of(access).merge(super::guarded(told, access));
+            let mut request = Request::get(path);
+            if !token.is_empty() {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            let reply = router.oneshot(request.body(Body::empty()).unwrap()).await;
+            reply.unwrap().status().as_u16()
+        };
+        for path in ["/readyz", "/metrics"] {
+            assert_eq!(status(&keyed, path, "").await, 200);
+            assert_eq!(status(&guarded, path, "").await, 401);
+            assert_eq!(status(&guarded, path, "observer.wrong").await, 401);
+            assert_eq!(status(&guarded, path, &sender).await, 403);
+            assert_eq!(status(&guarded, path, &observer).await, 200);
+        }
+        assert_eq!(status(&Access::open(), "/status", "").await, 200);
+        assert_eq!(status(&keyed, "/status", "").await, 401);
+        assert_eq!(status(&keyed, "/status", &observer).await, 200);
+        assert_eq!(status(&guarded, "/healthz", "").await, 200);
+        assert_eq!(status(&guarded, "/nowhere", "").await, 404);
+    }
+
+    fn router_of(access: &Access) -> Router {
+        router(Registry::new(), Reasons::new, access)
     }
 }

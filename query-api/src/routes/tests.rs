@@ -21,7 +21,7 @@ fn router_to(address: &str, args: &[&str]) -> Router {
     let args = ["query-api", &url].into_iter().chain(args.iter().copied());
     let (config, _) = Config::load(args.map(OsString::from), |_| None).unwrap();
     let metrics = Metrics::new();
-    let nodes = Nodes::new(&config.elasticsearch).unwrap();
+    let nodes = Nodes::new(&config.elasticsearch, &config.login).unwrap();
     let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());
@@ -257,7 +257,7 @@ async fn readiness_is_what_the_probe_found() {
     let args = ["query-api", &url].map(OsString::from);
     let (config, _) = Config::load(args, |_| None).unwrap();
     let metrics = Metrics::new();
-    let nodes = Nodes::new(&config.elasticsearch).unwrap();
+    let nodes = Nodes::new(&config.elasticsearch, &config.login).unwrap();
     let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());

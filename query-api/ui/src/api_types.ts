@@ -143,7 +143,7 @@ export interface RedriveReply {
   ended_early: string | null;
 }
 
-export type Scope = "ingest" | "query" | "tail" | "export" | "admin";
+export type Scope = "ingest" | "query" | "tail" | "export" | "admin" | "observe";
 
 export interface SessionReply {
   needs_key: boolean;

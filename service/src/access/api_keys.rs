@@ -52,16 +52,19 @@ pub enum Scope {
     Export,
     /// Change what others rely on: send dead letters again.
     Admin,
+    /// See how a service is doing, where that needs a key.
+    Observe,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ingest,
         Self::Query,
         Self::Tail,
         Self::Export,
         Self::Admin,
+        Self::Observe,
     ];
 
     /// As in the key file.
@@ -73,6 +76,7 @@ impl Scope {
             Self::Tail => "tail",
             Self::Export => "export",
             Self::Admin => "admin",
+            Self::Observe => "observe",
         }
     }
 }
