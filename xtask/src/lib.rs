@@ -3,7 +3,8 @@
 //! In the order in which `cargo xtask up` meets them: where things are (`workspace`), what the machine lacks
 //! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
-//! while (`outage`, on a `pipeline` of its own). `test`, `fuzz`, `instructions`, `node`, `page`, `mutants` and
+//! while (`outage`, on a `pipeline` of its own). `nemesis` and `failover` break a cluster of it under a `load` whose
+//! events are all looked for. `test`, `fuzz`, `instructions`, `node`, `page`, `mutants` and
 //! `tidy` are `cargo xtask test`; `page_speed` measures the page, `bench` the services beside their peers, `soak` their
 //! memory over time, and `foreign` installs what is written in other languages.
 //! The live tests are built from the same parts.
@@ -22,8 +23,13 @@ pub mod services;
 pub mod ship_logs;
 pub mod up;
 pub mod pipeline;
+pub mod load;
+mod clients;
+mod dice;
 pub mod outage;
 pub mod nemesis;
+pub mod failover;
+pub mod rescale;
 pub mod test;
 pub mod node;
 pub mod page;

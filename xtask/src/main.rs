@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, instructions, nemesis, outage, page_speed, soak, test, up};
+use xtask::{bench, failover, instructions, nemesis, outage, page_speed, rescale, soak, test, up};
 
 /// The one tool of the logflow repository.
 #[derive(Debug, Parser)]
@@ -23,6 +23,10 @@ enum Command {
     Outage(outage::Options),
     /// Break everything that can break under load, by a seeded schedule, and look for every event afterwards.
     Nemesis(nemesis::Options),
+    /// Kill and restart each kind of process of a cluster under load, and measure what a client sees of it.
+    Failover(failover::Options),
+    /// Let sinks join and leave a group under load, and measure how soon the others share the work.
+    Rescale(rescale::Options),
     /// Measure in a browser how long the explorer page and a search take with a million events.
     PageSpeed(page_speed::Options),
     /// Count the instructions that the pure core takes, and hold them against the baseline.
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         Command::Test(options) => test::test(&options),
         Command::Outage(options) => outage::outage(&options),
         Command::Nemesis(options) => nemesis::nemesis(&options),
+        Command::Failover(options) => failover::failover(&options),
+        Command::Rescale(options) => rescale::rescale(&options),
         Command::PageSpeed(options) => page_speed::page_speed(&options),
         Command::Instructions(options) => instructions::instructions(&options),
         Command::Bench(options) => bench::bench(&options),

@@ -29,12 +29,12 @@ use clap::Args;
 use self::cluster::{Cluster, TOPOLOGY};
 use self::false_clock::FalseClock;
 use self::inflict::Nemesis;
-use self::load::Load;
 use self::story::Story;
 use self::timeline::Outcome;
 use self::watch::Watch;
 use crate::engines::provision::{Distribution, provision};
 use crate::interrupt::Interrupt;
+use crate::load::{Load, Sent};
 use crate::prerequisites::{self, BUILD, ENGINES, FAKETIME};
 use crate::process::Stopped;
 use crate::progress::Progress;
@@ -156,8 +156,8 @@ impl Run {
         let schedule = schedule::schedule(self.seed, self.length, TOPOLOGY);
         let past = self.rate * PAST_THE_GATEWAYS_PERCENT / 100;
         let loads = [
-            Load::through_the_gateways(&cluster, self.seed, self.rate - past, self.length)?,
-            Load::past_the_gateways(&cluster, self.seed, past, self.length)?,
+            load::through_the_gateways(&cluster, self.seed, self.rate - past, self.length)?,
+            load::past_the_gateways(&cluster, self.seed, past, self.length)?,
         ];
         let story = Story::begin(progress);
         let nemesis = Nemesis::new(&cluster, &story, false_clock, self.seed);
@@ -173,9 +173,11 @@ impl Run {
         watch.look(&cluster);
         let resets = schedule.iter().filter(|one| one.fault.resets_offsets());
         let resets = resets.count();
+        let urls: Vec<&str> = cluster.nodes.iter().map(|node| node.url.as_str()).collect();
+        let elasticsearch = urls.join(",");
         let mut verified = Vec::new();
         for sent in rested.sent.into_iter().chain(nemesis.bursts()) {
-            let found = sent.verify(&cluster, resets)?;
+            let found = sent.verify(&cluster.wiring, &elasticsearch, resets)?;
             story.tell(format!(
                 "`{}`: {} missing, {} duplicated, {} unexpected",
                 sent.name,
@@ -203,7 +205,7 @@ impl Run {
 
 /// How the pipeline came to rest.
 struct Rested {
-    sent: Vec<load::Sent>,
+    sent: Vec<Sent>,
     ready_after: Duration,
     drained_after: Duration,
 }

@@ -110,6 +110,13 @@ const LIBFAKETIME: Prerequisite = Prerequisite {
     is_there: || faketime().is_some(),
 };
 
+const HAPROXY: Prerequisite = Prerequisite {
+    name: "HAProxy",
+    purpose: "it stands before the gateways and the query APIs of a cluster",
+    packages: &["haproxy"],
+    is_there: || runs("haproxy"),
+};
+
 const CALLGRIND: Prerequisite = Prerequisite {
     name: "valgrind",
     purpose: "it counts the instructions of the pure core",
@@ -138,6 +145,8 @@ pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON, NODE, CURL, OPENSSL_COMMAND];
 /// What the peers of `bench` need beyond the engines.
 pub const PEERS: &[Prerequisite] = &[PYTHON, LIBCURL];
+/// What a cluster needs beyond the engines.
+pub const PROXY: &[Prerequisite] = &[HAPROXY];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 /// What counting instructions needs.
@@ -289,7 +298,11 @@ mod tests {
 
     #[test]
     fn everything_tells_its_purpose_and_its_package() {
-        for one in [BUILD, ENGINES, CHECKS, PEERS, FAKETIME, VALGRIND, PAGE].concat() {
+        for one in [
+            BUILD, ENGINES, CHECKS, PEERS, PROXY, FAKETIME, VALGRIND, PAGE,
+        ]
+        .concat()
+        {
             assert!(
                 !one.purpose.is_empty() && !one.packages.is_empty(),
                 "{}",

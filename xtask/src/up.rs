@@ -1,8 +1,12 @@
 //! `cargo xtask up`: the whole pipeline on this machine, until Ctrl-C.
 //!
-//! In the flow: `prerequisites` → `engines` → `services` → `ship_logs`, then supervision: what dies is started again.
-//! Whatever ends it (a signal, a failure halfway) stops everything in reverse order.
-//! Not here: how one process is started and stopped (`process`).
+//! In the flow: `prerequisites` → `layout` → `engines` → `services` → `haproxy` → `ship_logs`, then supervision
+//! (`stack`): what dies is started again. Whatever ends it (a signal, a failure halfway) stops everything in reverse
+//! order. Not here: how one process is started and stopped (`process`).
+
+pub mod haproxy;
+pub mod layout;
+pub(crate) mod stack;
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,17 +16,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::engines::elasticsearch::Node;
-use crate::engines::kafka::Broker;
+use self::layout::{FirstPorts, Heaps, Layout, Ports};
+use self::stack::Stack;
 use crate::engines::metadata::ensure_topic;
 use crate::engines::provision::provision;
 use crate::http;
 use crate::interrupt::{Interrupt, Interrupted, POLL};
-use crate::prerequisites::{self, BUILD, ENGINES};
-use crate::process::{Process, Spec, Stopped};
+use crate::prerequisites::{self, BUILD, ENGINES, PROXY};
 use crate::progress::Progress;
-use crate::services::{Binaries, SERVICES, Wiring};
-use crate::ship_logs::{Format, Shipper, Source};
+use crate::services::{Binaries, SERVICES};
+use crate::ship_logs::Shipper;
 use crate::workspace::{Lock, Workspace};
 
 /// How often what is new in the engines' logs is shipped.
@@ -31,12 +34,18 @@ const SHIP_EVERY: Duration = Duration::from_secs(5);
 /// How long the first shipped logs may take until a search finds them.
 const FOUND_WITHIN: Duration = Duration::from_secs(90);
 
-/// What died is started again at once, and later each time it dies within a minute, up to this.
-const RESTART_AFTER_MAX: Duration = Duration::from_secs(30);
+/// The heaps of Kafka and Elasticsearch.
+const HEAPS_MIB: [u32; 2] = [512, 1024];
+/// The same, where there are three of each.
+pub(crate) const HEAPS_IN_CLUSTER_MIB: [u32; 2] = [384, 768];
 
 /// What `cargo xtask up` can be told.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
+    /// Three brokers, three Elasticsearch nodes, two gateways, three sinks and two query APIs, with HAProxy before them:
+    /// any one of them may die. Its data is apart from that of the single ones.
+    #[arg(long)]
+    pub cluster: bool,
     /// Begin with no data: wipe what earlier runs left under target/local.
     #[arg(long)]
     pub fresh: bool,
@@ -61,40 +70,41 @@ pub struct Options {
     /// Where Elasticsearch listens for other nodes.
     #[arg(long, default_value_t = 9300, value_name = "PORT")]
     pub elasticsearch_transport_port: u16,
-    /// Kafka's heap in MiB.
-    #[arg(long, default_value_t = 512, value_name = "MIB")]
-    pub kafka_heap: u32,
-    /// Elasticsearch's heap in MiB.
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
-    pub elasticsearch_heap: u32,
+    /// With --cluster, where HAProxy tells about itself.
+    #[arg(long, default_value_t = 8404, value_name = "PORT")]
+    pub proxy_port: u16,
+    /// Kafka's heap in MiB, of each broker [default: 512; in a cluster 384].
+    #[arg(long, value_name = "MIB")]
+    pub kafka_heap: Option<u32>,
+    /// Elasticsearch's heap in MiB, of each node [default: 1024; in a cluster 768].
+    #[arg(long, value_name = "MIB")]
+    pub elasticsearch_heap: Option<u32>,
     /// Where the state lies: data and logs [default: target/local].
     #[arg(long, value_name = "DIRECTORY")]
     pub state: Option<PathBuf>,
 }
 
 impl Options {
-    fn ports(&self) -> [(u16, &'static str, &'static str); 7] {
-        [
-            (self.gateway_port, "ingest-gateway", "--gateway-port"),
-            (self.query_port, "query-api", "--query-port"),
-            (self.sink_port, "es-sink", "--sink-port"),
-            (self.kafka_port, "Kafka", "--kafka-port"),
-            (
-                self.kafka_controller_port,
-                "Kafka's controller",
-                "--kafka-controller-port",
-            ),
-            (
-                self.elasticsearch_port,
-                "Elasticsearch",
-                "--elasticsearch-port",
-            ),
-            (
-                self.elasticsearch_transport_port,
-                "Elasticsearch's transport",
-                "--elasticsearch-transport-port",
-            ),
-        ]
+    fn layout(&self, state: &Path) -> Layout {
+        let first = FirstPorts {
+            ingest: self.gateway_port,
+            search: self.query_port,
+            proxy: self.proxy_port,
+            sink: self.sink_port,
+            kafka: self.kafka_port,
+            kafka_controller: self.kafka_controller_port,
+            elasticsearch: self.elasticsearch_port,
+            elasticsearch_transport: self.elasticsearch_transport_port,
+        };
+        let (ports, [kafka, elasticsearch]) = match self.cluster {
+            false => (Ports::single(&first), HEAPS_MIB),
+            true => (Ports::cluster(&first), HEAPS_IN_CLUSTER_MIB),
+        };
+        let heaps = Heaps {
+            kafka: self.kafka_heap.unwrap_or(kafka),
+            elasticsearch: self.elasticsearch_heap.unwrap_or(elasticsearch),
+        };
+        Layout::new(ports, heaps, state)
     }
 }
 
@@ -115,16 +125,21 @@ pub fn up(options: &Options) -> Result<()> {
         .canonicalize()
         .with_context(|| format!("cannot find `{}`", state.display()))?;
     let _lock = Lock::take(&state.join("lock")).context("a second `up` on the same state")?;
-    check_ports(options)?;
+    let data = match options.cluster {
+        true => state.join("cluster"),
+        false => state.clone(),
+    };
+    let layout = options.layout(&data);
+    check_ports(&layout.ports)?;
     if options.fresh {
-        wipe(&state)?;
+        wipe(&data, options.cluster)?;
     }
 
-    let mut stack = Stack { parts: Vec::new() };
+    let mut stack = Stack::default();
     let result = bring_up(
-        options, &workspace, &state, &mut stack, &progress, &interrupt,
+        &layout, &workspace, &data, &mut stack, &progress, &interrupt,
     )
-    .and_then(|shipper| stack.supervise(&shipper, &progress, &interrupt));
+    .and_then(|shipper| supervise(&mut stack, &shipper, &progress, &interrupt));
     if let Err(error) = &result
         && !error.is::<Interrupted>()
     {
@@ -143,76 +158,39 @@ pub fn up(options: &Options) -> Result<()> {
 
 /// Starts everything, ships the first logs and says where things are.
 fn bring_up(
-    options: &Options,
+    layout: &Layout,
     workspace: &Workspace,
-    state: &Path,
+    data: &Path,
     stack: &mut Stack,
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<Shipper> {
-    prerequisites::ensure(&[BUILD, ENGINES], progress, interrupt)?;
+    let proxy = if layout.proxy.is_some() { PROXY } else { &[] };
+    prerequisites::ensure(&[BUILD, ENGINES, proxy], progress, interrupt)?;
     let distribution = provision(workspace, progress, interrupt)?;
     progress.say("services: cargo build --release (the first time takes some minutes)");
     let binaries = Binaries::build(workspace, &SERVICES, interrupt)?;
 
-    let broker = Broker {
-        heap_mib: options.kafka_heap,
-        ..Broker::alone(
-            "kafka",
-            options.kafka_port,
-            options.kafka_controller_port,
-            state.join("kafka"),
-        )
-    };
-    let node = Node {
-        heap_mib: options.elasticsearch_heap,
-        ..Node::alone(
-            "elasticsearch",
-            options.elasticsearch_port,
-            options.elasticsearch_transport_port,
-            state.join("elasticsearch"),
-        )
-    };
-    let elasticsearch = node.prepare(&distribution)?;
-    let kafka = broker.prepare(&distribution, interrupt)?;
-    stack.start(vec![kafka, elasticsearch], progress, interrupt)?;
-
-    let wiring = Wiring::standard(broker.address(), node.url());
+    let engines = layout.engines(&distribution, interrupt)?;
+    stack.start(engines, progress, interrupt)?;
+    let wiring = &layout.wiring;
     for topic in [&wiring.topic, &wiring.dead_letter_topic] {
-        ensure_topic(broker.socket(), topic, Duration::from_secs(30), interrupt)?;
+        let broker = layout.brokers[0].socket();
+        ensure_topic(broker, topic, Duration::from_secs(30), interrupt)?;
     }
-    let mut query_flags = wiring.query_flags();
-    query_flags.push(format!("--sink-url=http://127.0.0.1:{}", options.sink_port));
-    let flags = [wiring.gateway_flags(), wiring.sink_flags(), query_flags];
-    let ports = [options.gateway_port, options.sink_port, options.query_port];
-    let services = SERVICES
-        .iter()
-        .zip(ports)
-        .zip(&flags)
-        .map(|((name, port), flags)| {
-            binaries.service(name, port, flags, &state.join(format!("logs/{name}.log")))
-        });
-    stack.start(services.collect(), progress, interrupt)?;
+    let services = layout.services(&binaries, &data.join("logs"));
+    stack.start(services, progress, interrupt)?;
+    if let Some(proxy) = layout.proxy(workspace)? {
+        stack.start(vec![proxy], progress, interrupt)?;
+    }
 
-    let sources = vec![
-        Source {
-            resource_id: "kafka".into(),
-            path: broker.server_log(),
-            format: Format::Log4j,
-        },
-        Source {
-            resource_id: "elasticsearch".into(),
-            path: node.server_log(),
-            format: Format::Ecs,
-        },
-    ];
-    let gateway = format!("http://127.0.0.1:{}", options.gateway_port);
-    let shipper = Shipper::new(gateway, state.join("shipped"), sources);
+    let gateway = format!("http://127.0.0.1:{}", layout.ports.ingest);
+    let shipper = Shipper::new(gateway, data.join("shipped"), layout.logs());
     let step = progress.step("logs", "shipping the engines' own logs");
     let accepted = shipper.ship_new()?;
     let query = format!(
-        "http://127.0.0.1:{}/logs?resourceId=elasticsearch&limit=3",
-        options.query_port
+        "http://127.0.0.1:{}/logs?resourceId={}&limit=3",
+        layout.ports.search, layout.nodes[0].name
     );
     interrupt.wait_for("the shipped logs to be found", FOUND_WITHIN, || {
         found(&query)
@@ -220,8 +198,37 @@ fn bring_up(
     step.done(&format!(
         "{accepted} events of the engines' own logs are searchable"
     ));
-    progress.say(&addresses(options, &wiring, state, &query));
+    progress.say(&addresses(layout, data, &query));
     Ok(shipper)
+}
+
+/// Starts again what dies and ships what is new in the logs, until an end is asked for: then `Err(Interrupted)`.
+fn supervise(
+    stack: &mut Stack,
+    shipper: &Shipper,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let mut shipped = Instant::now();
+    let mut shipping_failed = false;
+    loop {
+        interrupt.check()?;
+        stack.look_after(progress)?;
+        if shipped.elapsed() >= SHIP_EVERY {
+            shipped = Instant::now();
+            match shipper.ship_new() {
+                Ok(_) => shipping_failed = false,
+                Err(error) if !shipping_failed => {
+                    shipping_failed = true;
+                    progress.say(&format!(
+                        "the engines' logs are not shipped at the moment: {error:#}"
+                    ));
+                }
+                Err(_) => {}
+            }
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 /// Whether a search finds something.
@@ -234,32 +241,54 @@ fn found(query: &str) -> Result<(), String> {
     }
 }
 
-fn addresses(options: &Options, wiring: &Wiring, state: &Path, query: &str) -> String {
-    format!(
+fn addresses(layout: &Layout, data: &Path, query: &str) -> String {
+    let Layout { ports, wiring, .. } = layout;
+    let sinks = ports.sinks.iter();
+    let sinks: Vec<String> = sinks
+        .map(|port| format!("http://127.0.0.1:{port}/status"))
+        .collect();
+    let mut text = format!(
         "\nlogflow is up.\n\
          \n  send        http://127.0.0.1:{}/logs\
          \n  explore     http://127.0.0.1:{}/ (the API: /openapi.json)\
-         \n  sink        http://127.0.0.1:{}/status\
+         \n  sink        {}\
          \n  Kafka       {} (topic `{}`)\
-         \n  Elastic     {} (indices `{}`)\
-         \n  logs, data  {}\n\
-         \nFind what Elasticsearch itself logged:\n\
-         \n  curl '{query}'\n\
-         \nCtrl-C stops everything and keeps the data.",
-        options.gateway_port,
-        options.query_port,
-        options.sink_port,
+         \n  Elastic     {} (indices `{}`)",
+        ports.ingest,
+        ports.search,
+        sinks.join(" "),
         wiring.kafka,
         wiring.topic,
         wiring.elasticsearch,
         wiring.index(),
-        state.display(),
-    )
+    );
+    if let Some(proxy) = ports.proxy {
+        let behind = |ports: &[u16]| {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            ports.join(" and ")
+        };
+        text.push_str(&format!(
+            "\n  HAProxy     http://127.0.0.1:{proxy}/ (gateways on {}, query APIs on {})",
+            behind(&ports.gateways),
+            behind(&ports.query_apis),
+        ));
+    }
+    text.push_str(&format!(
+        "\n  logs, data  {}\n\
+         \nFind what Elasticsearch itself logged:\n\
+         \n  curl '{query}'\n",
+        data.display(),
+    ));
+    if ports.proxy.is_some() {
+        text.push_str("\nKill any one process: the others go on, and it is started again.");
+    }
+    text.push_str("\nCtrl-C stops everything and keeps the data.");
+    text
 }
 
 /// A port that is taken is named before anything is built.
-fn check_ports(options: &Options) -> Result<()> {
-    let ports = options.ports();
+fn check_ports(ports: &Ports) -> Result<()> {
+    let ports = ports.all();
     let mut faults = Vec::new();
     for (index, (port, user, flag)) in ports.iter().enumerate() {
         if let Some((_, other, _)) = ports[..index].iter().find(|(taken, _, _)| taken == port) {
@@ -280,136 +309,20 @@ fn check_ports(options: &Options) -> Result<()> {
 }
 
 /// Removes what earlier runs left, and nothing else that may lie in the same directory.
-fn wipe(state: &Path) -> Result<()> {
-    for part in ["kafka", "elasticsearch", "logs", "shipped"] {
-        let path = state.join(part);
+fn wipe(data: &Path, cluster: bool) -> Result<()> {
+    // A cluster's directory is its own.
+    let owned: &[&str] = match cluster {
+        true => &[""],
+        false => &["kafka", "elasticsearch", "logs", "shipped"],
+    };
+    for part in owned {
+        let path = data.join(part);
         if path.exists() {
             fs::remove_dir_all(&path)
                 .with_context(|| format!("cannot wipe `{}`", path.display()))?;
         }
     }
     Ok(())
-}
-
-/// What runs, in the order in which it was started.
-#[derive(Debug)]
-struct Stack {
-    parts: Vec<Part>,
-}
-
-#[derive(Debug)]
-struct Part {
-    process: Process,
-    started: Instant,
-    restart_after: Duration,
-    /// It died and is to be started again then.
-    restart_at: Option<Instant>,
-}
-
-impl Stack {
-    /// Starts all of `specs` at once and waits for each.
-    fn start(
-        &mut self,
-        specs: Vec<Spec>,
-        progress: &Progress,
-        interrupt: &Interrupt,
-    ) -> Result<()> {
-        let first = self.parts.len();
-        let mut steps = Vec::new();
-        for spec in specs {
-            interrupt.check()?;
-            steps.push(progress.step(&spec.name, "starting"));
-            let mut process = Process::new(spec);
-            process.launch()?;
-            let now = Instant::now();
-            self.parts.push(Part {
-                process,
-                started: now,
-                restart_after: Duration::ZERO,
-                restart_at: None,
-            });
-        }
-        for (part, step) in self.parts[first..].iter_mut().zip(steps) {
-            part.process.wait_until_ready(interrupt)?;
-            step.done("ready");
-        }
-        Ok(())
-    }
-
-    /// Starts again what dies and ships what is new in the logs, until an end is asked for: then `Err(Interrupted)`.
-    fn supervise(
-        &mut self,
-        shipper: &Shipper,
-        progress: &Progress,
-        interrupt: &Interrupt,
-    ) -> Result<()> {
-        let mut shipped = Instant::now();
-        let mut shipping_failed = false;
-        loop {
-            interrupt.check()?;
-            for part in &mut self.parts {
-                part.look_after(progress)?;
-            }
-            if shipped.elapsed() >= SHIP_EVERY {
-                shipped = Instant::now();
-                match shipper.ship_new() {
-                    Ok(_) => shipping_failed = false,
-                    Err(error) if !shipping_failed => {
-                        shipping_failed = true;
-                        progress.say(&format!(
-                            "the engines' logs are not shipped at the moment: {error:#}"
-                        ));
-                    }
-                    Err(_) => {}
-                }
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
-    /// Stops everything, the last started first.
-    fn stop(&mut self, progress: &Progress) {
-        for part in self.parts.iter_mut().rev() {
-            let name = part.process.spec().name.clone();
-            let step = progress.step(&name, "stopping");
-            match part.process.stop() {
-                Ok(Stopped::Ended(_, _)) => step.done("stopped"),
-                Ok(Stopped::WasNotRunning) => step.done("had stopped by itself"),
-                Ok(Stopped::Killed) => step.done("did not stop in time and was killed"),
-                Err(error) => progress.say(&format!("{name}: {error:#}")),
-            }
-        }
-        self.parts.clear();
-    }
-}
-
-impl Part {
-    fn look_after(&mut self, progress: &Progress) -> Result<()> {
-        let name = self.process.spec().name.clone();
-        if let Some(at) = self.restart_at {
-            if Instant::now() >= at {
-                self.restart_at = None;
-                self.started = Instant::now();
-                self.process.launch()?;
-            }
-        } else if let Some(status) = self.process.exit_status()? {
-            if self.started.elapsed() > Duration::from_secs(60) {
-                self.restart_after = Duration::ZERO;
-            }
-            let when = match self.restart_after.as_secs() {
-                0 => "now".to_owned(),
-                seconds => format!("in {seconds} s"),
-            };
-            let log = self.process.spec().log.display();
-            progress.say(&format!(
-                "{name} ended by itself ({status}); starting it again {when}; its log: {log}"
-            ));
-            self.restart_at = Some(Instant::now() + self.restart_after);
-            self.restart_after =
-                (self.restart_after * 2).clamp(Duration::from_secs(1), RESTART_AFTER_MAX);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -428,7 +341,9 @@ mod tests {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         let options = Line::parse_from(["up", "--query-port", &port.to_string()]).options;
-        let error = check_ports(&options).unwrap_err().to_string();
+        let error = check_ports(&options.layout(Path::new("/s")).ports)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(&format!("port {port} is not free for query-api")),
             "{error}"
@@ -443,7 +358,9 @@ mod tests {
     fn two_parts_on_one_port_are_refused() {
         let options =
             Line::parse_from(["up", "--query-port", "23001", "--gateway-port", "23001"]).options;
-        let error = check_ports(&options).unwrap_err().to_string();
+        let error = check_ports(&options.layout(Path::new("/s")).ports)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("port 23001 is given to both ingest-gateway and query-api"),
             "{error}"
@@ -456,7 +373,7 @@ mod tests {
         for part in ["kafka/data", "elasticsearch/data", "shipped", "notes"] {
             fs::create_dir_all(state.path().join(part)).unwrap();
         }
-        wipe(state.path()).unwrap();
+        wipe(state.path(), false).unwrap();
         let left: Vec<_> = fs::read_dir(state.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

@@ -49,6 +49,18 @@ pub fn ensure_topic(
     })
 }
 
+/// How many replicas of the topic's partitions are behind their leader.
+///
+/// # Errors
+/// When the broker does not answer within two seconds, or a partition has no leader.
+pub fn replicas_behind(address: SocketAddr, topic: &str) -> Result<usize> {
+    let metadata = parse(&exchange(address, &request(Some(topic))?)?)?;
+    match metadata.topic_error {
+        Some(0) => Ok(metadata.replicas_behind),
+        code => bail!("Kafka's error code of `{topic}` is {code:?}"),
+    }
+}
+
 /// Deletes `topic` with all that is in it.
 ///
 /// # Errors
@@ -66,6 +78,8 @@ struct Metadata {
     brokers: usize,
     /// Kafka's error code of the topic asked for, or of its first partition that has one; 0 is none.
     topic_error: Option<i16>,
+    /// Of all its partitions.
+    replicas_behind: usize,
 }
 
 fn exchange(address: SocketAddr, request: &[u8]) -> Result<Vec<u8>> {
@@ -151,8 +165,10 @@ fn parse(answer: &[u8]) -> Result<Metadata> {
         return Ok(Metadata {
             brokers,
             topic_error: None,
+            replicas_behind: 0,
         });
     }
+    let mut replicas_behind = 0;
     let mut error = reader.i16()?;
     reader.string()?; // Topic.
     reader.take(1)?; // Whether it is internal.
@@ -162,15 +178,18 @@ fn parse(answer: &[u8]) -> Result<Metadata> {
             error = of_partition;
         }
         reader.take(8)?; // Partition, leader.
-        for _ in 0..2 {
-            // Replicas, those in sync.
+        let mut nodes = || -> Result<usize> {
             let count = usize::try_from(reader.i32()?)?;
             reader.take(count * 4)?;
-        }
+            Ok(count)
+        };
+        let (replicas, in_sync) = (nodes()?, nodes()?);
+        replicas_behind += replicas.saturating_sub(in_sync);
     }
     Ok(Metadata {
         brokers,
         topic_error: Some(error),
+        replicas_behind,
     })
 }
 
@@ -254,9 +273,15 @@ mod tests {
             parse(&answer(0, 0)).unwrap(),
             Metadata {
                 brokers: 1,
-                topic_error: Some(0)
+                topic_error: Some(0),
+                replicas_behind: 0,
             }
         );
+        let mut alone = answer(0, 0);
+        let in_sync = alone.len() - 8;
+        alone.truncate(in_sync);
+        alone.extend([0; 4]);
+        assert_eq!(parse(&alone).unwrap().replicas_behind, 1);
         assert_eq!(parse(&answer(0, 5)).unwrap().topic_error, Some(5));
         assert_eq!(parse(&answer(3, 0)).unwrap().topic_error, Some(3));
         let whole = answer(0, 0);

@@ -14,7 +14,10 @@ pub mod opensearch;
 
 use std::net::TcpListener;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+/// The ports of this machine's own outgoing connections begin above.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A TCP port of loopback that nothing listens on at the moment.
 ///
@@ -26,4 +29,24 @@ pub fn free_port() -> Result<u16> {
         .local_addr()
         .context("a listener without an address")?
         .port())
+}
+
+/// Ports that no outgoing connection takes while the process that listens on them is away.
+pub(crate) struct FreePorts(std::ops::Range<u16>);
+
+impl FreePorts {
+    pub(crate) fn new() -> Self {
+        // Two runs at once, of different worktrees, begin at different places.
+        let start = u16::try_from(std::process::id() % 100).unwrap_or(0) * 100;
+        Self(PORTS.start + start..PORTS.end)
+    }
+
+    pub(crate) fn next(&mut self) -> Result<u16> {
+        for port in self.0.by_ref() {
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return Ok(port);
+            }
+        }
+        bail!("no port below {} is free", PORTS.end)
+    }
 }

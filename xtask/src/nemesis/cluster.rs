@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::fault::{Link, Target, Topology};
 use super::guarded;
-use super::layout::{self, Brokers, Ports, route};
+use super::layout::{self, Brokers, route};
+use crate::engines::FreePorts;
 use crate::engines::kafka::Broker;
 use crate::engines::kafka_tools::KafkaTools;
 use crate::engines::metadata::ensure_topic;
@@ -107,7 +108,7 @@ impl Cluster {
         seed: u64,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let mut ports = Ports::new();
+        let mut ports = FreePorts::new();
         let kafka = Brokers::plan(&mut ports, directory)?;
         let nodes = layout::nodes(&mut ports, directory)?;
         let mut routes = kafka.routes();

@@ -15,10 +15,11 @@ use super::cluster::{Cluster, Part, TOPOLOGY};
 use super::false_clock::FalseClock;
 use super::fault::{Fault, Harm, How, Link, Target};
 use super::guarded::{self, Role};
-use super::load::{Load, Sent};
+use super::load;
 use super::schedule::Planned;
 use super::story::Story;
 use crate::interrupt::POLL;
+use crate::load::Sent;
 use crate::process::{Spec, Stopped};
 use crate::services::order_fault;
 
@@ -262,7 +263,7 @@ impl<'a> Nemesis<'a> {
     }
 
     fn burst(&self, number: usize) -> Result<Instant> {
-        let load = Load::burst(self.cluster, self.seed, number)?;
+        let load = load::burst(self.cluster, self.seed, number)?;
         let sent = load.finish(&self.cluster.interrupt, Duration::from_secs(300))?;
         let mut bursts = self.bursts.lock().unwrap_or_else(PoisonError::into_inner);
         bursts.push(sent);

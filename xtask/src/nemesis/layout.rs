@@ -2,21 +2,19 @@
 //!
 //! In the flow: **`layout`** → `cluster`. Not here: starting them.
 
-use std::net::TcpListener;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::cluster::TOPOLOGY;
 use super::fault::Link;
 use super::guarded;
+use crate::engines::FreePorts;
 use crate::engines::elasticsearch::Node;
 use crate::engines::kafka::Broker;
 
 const BROKER_HEAP_MIB: u32 = 384;
 const NODE_HEAP_MIB: u32 = 768;
-/// The ports of this machine's own outgoing connections begin above.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Three brokers, each with a listener for every kind of client, so that each kind comes through its own routes.
 pub(super) struct Brokers {
@@ -28,7 +26,7 @@ pub(super) struct Brokers {
 
 impl Brokers {
     /// Three brokers that form a cluster.
-    pub(super) fn plan(ports: &mut Ports, directory: &Path) -> Result<Self> {
+    pub(super) fn plan(ports: &mut FreePorts, directory: &Path) -> Result<Self> {
         let mut listeners = Vec::new();
         for link in [Link::SinkKafka, Link::GatewayKafka] {
             let mut pairs = Vec::new();
@@ -106,7 +104,7 @@ impl Brokers {
 }
 
 /// Two nodes that form a cluster; the first is the only one that can be master.
-pub(super) fn nodes(ports: &mut Ports, directory: &Path) -> Result<Vec<Node>> {
+pub(super) fn nodes(ports: &mut FreePorts, directory: &Path) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     let mut seed_host = None;
     for n in 1..=TOPOLOGY.nodes {
@@ -169,24 +167,4 @@ pub(super) fn nodes(ports: &mut Ports, directory: &Path) -> Result<Vec<Node>> {
 /// A route at the fault proxy, as its flag has it.
 pub(super) fn route(link: &str, n: usize, proxied: u16, own: u16) -> String {
     format!("{link}-{}=127.0.0.1:{proxied}=127.0.0.1:{own}", n + 1)
-}
-
-/// Ports that no outgoing connection takes while the process that listens on them is away.
-pub(super) struct Ports(std::ops::Range<u16>);
-
-impl Ports {
-    pub(super) fn new() -> Self {
-        // Two runs at once, of different worktrees, begin at different places.
-        let start = u16::try_from(std::process::id() % 100).unwrap_or(0) * 100;
-        Self(PORTS.start + start..PORTS.end)
-    }
-
-    pub(super) fn next(&mut self) -> Result<u16> {
-        for port in self.0.by_ref() {
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-                return Ok(port);
-            }
-        }
-        bail!("no port below {} is free", PORTS.end)
-    }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::fault::{Claim, Fault, Harm, How, Link, Target, Topology};
+use crate::dice::Dice;
 
 /// Nothing happens in the first and the last seconds.
 const CALM: Duration = Duration::from_secs(5);
@@ -89,7 +90,7 @@ const DECK: [Kind; 27] = [
 /// The schedule for so long a run.
 #[must_use]
 pub fn schedule(seed: u64, length: Duration, topology: Topology) -> Vec<Planned> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let until = length.saturating_sub(CALM);
     let mut plan = Plan {
         topology,
@@ -107,7 +108,8 @@ pub fn schedule(seed: u64, length: Duration, topology: Topology) -> Vec<Planned>
     let mut at = CALM;
     while at < until {
         if deck.is_empty() {
-            deck = dice.shuffled();
+            deck = DECK.to_vec();
+            dice.shuffle(&mut deck);
         }
         let drawn = deck.iter().enumerate().find_map(|(n, kind)| {
             let mut planned = dice.draw(*kind, topology);
@@ -147,43 +149,7 @@ impl Plan {
     }
 }
 
-/// Numbers from a seed (SplitMix64).
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Less than `n`, which is at least 1.
-    fn below(&mut self, n: usize) -> usize {
-        let n = u64::try_from(n.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.roll() % n).unwrap_or(0)
-    }
-
-    /// In whole milliseconds, so that a schedule reads well.
-    fn between(&mut self, from: Duration, to: Duration) -> Duration {
-        let span = u64::try_from(to.saturating_sub(from).as_millis()).unwrap_or(u64::MAX);
-        let more = self.roll() % span.max(1);
-        Duration::from_millis(u64::try_from(from.as_millis()).unwrap_or(u64::MAX) + more)
-    }
-
-    fn seconds(&mut self, from: f64, to: f64) -> Duration {
-        self.between(Duration::from_secs_f64(from), Duration::from_secs_f64(to))
-    }
-
-    fn shuffled(&mut self) -> Vec<Kind> {
-        let mut deck = DECK.to_vec();
-        for n in (1..deck.len()).rev() {
-            deck.swap(n, self.below(n + 1));
-        }
-        deck
-    }
-
     fn reset(&mut self) -> Planned {
         let (fault, mending) = match self.below(2) {
             0 => (Fault::OffsetsReset, 20),
