@@ -3,10 +3,13 @@
 //!
 //! In the flow: `failover` and `rescale` start them → **`clients`** → their reports.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::http;
 
@@ -14,6 +17,10 @@ use crate::http;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Longer than the gateway waits for Kafka, and the query API for Elasticsearch.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Every so many searches it is looked which events are not found; the others ask for one event.
+const LOOK_EVERY: u64 = 10;
+/// Among so many of the newest: what is sent in twenty seconds.
+const LOOKED_AT: usize = 1_000;
 /// What the events of the first client have as `resourceId`.
 pub(crate) const RESOURCE_ID: &str = "failover-client";
 
@@ -37,8 +44,10 @@ struct Shared {
 pub(crate) struct Seen {
     /// When each event was acknowledged, in the order in which they were sent.
     pub(crate) acknowledged: Vec<Duration>,
-    /// When each search was answered, and for how long an event had then been acknowledged and was not found.
-    pub(crate) searched: Vec<(Duration, Duration)>,
+    /// When each search was answered.
+    pub(crate) searched: Vec<Duration>,
+    /// When it was looked which events are not found, and for how long the oldest of them had then been acknowledged.
+    pub(crate) unfound: Vec<(Duration, Duration)>,
 }
 
 /// The worst that was seen in some time.
@@ -55,13 +64,11 @@ pub(crate) struct Worst {
 impl Seen {
     /// Of what happened, in whole or in part, between `from` and `until`.
     pub(crate) fn worst(&self, from: Duration, until: Duration) -> Worst {
-        let searched = self.searched.iter();
-        let unfound = searched
-            .clone()
-            .filter(|(at, _)| (from..=until).contains(at));
+        let looks = self.unfound.iter();
+        let unfound = looks.filter(|(at, _)| (from..=until).contains(at));
         Worst {
             ingest: longest_gap(self.acknowledged.iter().copied(), from, until),
-            search: longest_gap(searched.map(|(at, _)| *at), from, until),
+            search: longest_gap(self.searched.iter().copied(), from, until),
             unfound: unfound.map(|(_, time)| *time).max().unwrap_or_default(),
         }
     }
@@ -153,28 +160,43 @@ impl Shared {
         }
     }
 
-    /// Searches for the newest event of [`Shared::send`].
+    /// Searches for the newest events of [`Shared::send`].
     fn search(&self, search: &str) {
-        let url = format!("{search}/logs?resourceId={RESOURCE_ID}&limit=1");
+        let mut n_searches = 0_u64;
         while self.goes_on() {
-            let reply = http::get(&url, TIMEOUT);
-            let found = reply
+            let looks = n_searches.is_multiple_of(LOOK_EVERY);
+            n_searches += 1;
+            let limit = if looks { LOOKED_AT } else { 1 };
+            let url = format!("{search}/logs?resourceId={RESOURCE_ID}&limit={limit}");
+            let acknowledged = self.seen().acknowledged.len();
+            let reply = http::get(&url, TIMEOUT)
                 .ok()
                 .filter(|reply| reply.status == 200)
                 .and_then(|reply| reply.json().ok());
-            let now = self.began.elapsed();
-            let Some(found) = found else {
+            let Some(Value::Array(events)) = reply else {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
-            let newest = found[0]["message"].as_str();
-            let newest: Option<usize> = newest.and_then(|n| n.parse().ok());
+            let now = self.began.elapsed();
             let mut seen = self.seen();
-            let unfound = seen.acknowledged.get(newest.map_or(0, |n| n + 1));
-            let unfound_for = unfound.map_or(Duration::ZERO, |since| now.saturating_sub(*since));
-            seen.searched.push((now, unfound_for));
+            seen.searched.push(now);
+            if looks {
+                let numbers = events.iter().filter_map(|event| event["message"].as_str());
+                let found: HashSet<usize> = numbers.filter_map(|n| n.parse().ok()).collect();
+                let oldest = oldest_unfound(&found, acknowledged);
+                let since = oldest.and_then(|n| seen.acknowledged.get(n).copied());
+                let unfound_for = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+                seen.unfound.push((now, unfound_for));
+            }
         }
     }
+}
+
+/// The first event that was acknowledged before a search and is not among the newest, which it found. What is older than
+/// all that were asked for is not looked at.
+fn oldest_unfound(found: &HashSet<usize>, acknowledged: usize) -> Option<usize> {
+    let first = acknowledged.saturating_sub(LOOKED_AT / 2);
+    (first..acknowledged).find(|n| !found.contains(n))
 }
 
 #[cfg(test)]
@@ -185,6 +207,16 @@ mod tests {
         let answers = answers.iter().map(|n| Duration::from_secs(*n));
         let [from, until] = [from, until].map(Duration::from_secs);
         longest_gap(answers, from, until).as_secs()
+    }
+
+    #[test]
+    fn the_oldest_event_that_is_not_found_counts() {
+        let found = HashSet::from([0, 1, 3, 5]);
+        assert_eq!(oldest_unfound(&found, 6), Some(2));
+        assert_eq!(oldest_unfound(&found, 2), None);
+        assert_eq!(oldest_unfound(&found, 7), Some(2));
+        assert_eq!(oldest_unfound(&HashSet::new(), 2_000), Some(1_500));
+        assert_eq!(oldest_unfound(&HashSet::new(), 0), None);
     }
 
     #[test]

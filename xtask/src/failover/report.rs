@@ -109,17 +109,25 @@ impl Report {
         text
     }
 
-    /// The same three figures between the faults.
+    /// The same three figures between the faults, each with the fault before it.
     fn calm(&self) -> String {
-        let mut calm = Worst::default();
+        let mut calm = [
+            (0.0, String::new()),
+            (0.0, String::new()),
+            (0.0, String::new()),
+        ];
         for pair in self.rows.windows(2) {
-            let one = self.seen.worst(pair[0].until, pair[1].from);
-            calm.ingest = calm.ingest.max(one.ingest);
-            calm.search = calm.search.max(one.search);
-            calm.unfound = calm.unfound.max(one.unfound);
+            let figures = seconds(self.seen.worst(pair[0].until, pair[1].from));
+            for (worst, figure) in calm.iter_mut().zip(figures) {
+                if figure > worst.0 {
+                    let fault = &pair[0].fault;
+                    *worst = (figure, format!("{} {}", fault.process, fault.how));
+                }
+            }
         }
-        let [ingest, search, unfound] = seconds(calm);
-        format!("{ingest:.2} s, {search:.2} s and {unfound:.1} s at most")
+        let [ingest, search, unfound] =
+            calm.map(|(figure, fault)| format!("{figure:.2} s (after {fault})"));
+        format!("{ingest}, {search} and {unfound} at most")
     }
 }
 
