@@ -3,12 +3,14 @@
 //! What is registered here is what `operations` serves under `/metrics`.
 
 use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     PullingGauge, Registry,
 };
 
-/// Makes and registers metrics whose names begin with the service's.
+/// Makes and registers metrics whose names begin with the service's; beside them stand those of every process
+/// (`process_start_time_seconds`, `process_resident_memory_bytes` and their like).
 ///
 /// Every method panics if the name is taken or is no metric name: both are
 /// fixed in the code, so the first start of a test shows it.
@@ -22,10 +24,14 @@ impl Namespace {
     /// `prefix` is the service in snake case.
     #[must_use]
     pub fn new(prefix: &'static str) -> Self {
-        Self {
+        let namespace = Self {
             prefix,
             registry: Registry::new(),
-        }
+        };
+        let process = Box::new(ProcessCollector::for_self());
+        let registered = namespace.registry.register(process);
+        registered.expect("nothing else is registered yet");
+        namespace
     }
 
     /// For `/metrics`.
@@ -106,7 +112,16 @@ mod tests {
         namespace.counter("things_total", "Things.").inc();
         namespace.watch("level", "A level.", || 3.0);
         let families = namespace.registry().gather();
-        let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        assert_eq!(names, ["test_service_level", "test_service_things_total"]);
+        let names = families.iter().map(|family| family.name());
+        let own: Vec<&str> = names
+            .clone()
+            .filter(|name| !name.starts_with("process_"))
+            .collect();
+        assert_eq!(own, ["test_service_level", "test_service_things_total"]);
+        assert!(
+            names
+                .into_iter()
+                .any(|name| name == "process_start_time_seconds")
+        );
     }
 }
