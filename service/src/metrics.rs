@@ -2,11 +2,14 @@
 //!
 //! What is registered here is what `operations` serves under `/metrics`.
 
-use prometheus::core::Collector;
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    PullingGauge, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, PullingGauge, Registry,
 };
 
 /// Makes and registers metrics whose names begin with the service's; beside them stand those of every process
@@ -89,6 +92,25 @@ impl Namespace {
         self.register(PullingGauge::new(self.full(name), help, Box::new(value)));
     }
 
+    /// Gauges by one label, whose values are asked for when they are read and must come from a bounded set. Nothing is
+    /// there while there are none.
+    pub fn watch_by(
+        &self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Fn() -> Vec<(String, f64)> + Send + Sync + 'static,
+    ) {
+        let options = Opts::new(self.full(name), help);
+        let described = GaugeVec::new(options.clone(), &[label]);
+        self.register(described.map(|described| Watched {
+            options,
+            label,
+            described,
+            values: Arc::new(values),
+        }));
+    }
+
     fn full(&self, name: &str) -> String {
         format!("{}_{name}", self.prefix)
     }
@@ -99,6 +121,32 @@ impl Namespace {
             .register(Box::new(metric.clone()))
             .expect("each metric has a name of its own");
         metric
+    }
+}
+
+/// Gauges that are made anew whenever they are read.
+#[derive(Clone)]
+struct Watched {
+    options: Opts,
+    label: &'static str,
+    /// Bears the description alone: the registry borrows it.
+    described: GaugeVec,
+    values: Arc<dyn Fn() -> Vec<(String, f64)> + Send + Sync>,
+}
+
+impl Collector for Watched {
+    fn desc(&self) -> Vec<&Desc> {
+        self.described.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Two readers at once must not find each other's half.
+        let gauges = GaugeVec::new(self.options.clone(), &[self.label])
+            .expect("the same name and label were registered");
+        for (value, gauge) in (self.values)() {
+            gauges.with_label_values(&[&value]).set(gauge);
+        }
+        gauges.collect()
     }
 }
 
