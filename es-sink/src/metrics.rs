@@ -2,10 +2,13 @@
 //!
 //! In the flow: beside it. The machine counts; here its counts become metrics.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use es_sink_core::assignment::TopicPartition;
 use es_sink_core::bulk_response::{HoldCause, RetryCause};
-use es_sink_core::report::{Counters, Status};
+use es_sink_core::report::{Counters, DEAD_LETTER_LABELS, Status};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Namespace;
 
@@ -50,9 +53,14 @@ pub struct Metrics {
     bytes_held_max: IntGauge,
     paused: IntGauge,
     failing: IntGauge,
+    kafka_reachable: IntGauge,
     held: IntGaugeVec,
+    dead_letters_waiting: IntGauge,
+    oldest_in_flight: IntGauge,
     partitions: IntGauge,
     lag: IntGaugeVec,
+    /// The partitions that `lag` shows.
+    lag_shown: Mutex<BTreeSet<TopicPartition>>,
 }
 
 impl Metrics {
@@ -63,7 +71,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let metrics = Namespace::new("es_sink");
-        Self {
+        let all = Self {
             bulk_seconds: metrics.histogram(
                 "bulk_duration_seconds",
                 "Time from sending a bulk request to its whole reply",
@@ -149,10 +157,22 @@ impl Metrics {
                 "elasticsearch_failing",
                 "1 while Elasticsearch takes nothing at all",
             ),
+            kafka_reachable: metrics.gauge(
+                "kafka_reachable",
+                "1 if a broker could be reached when that was last tried, else 0",
+            ),
             held: metrics.gauge_by(
                 "held_items",
                 "Items that wait until somebody changes something, by cause",
                 &["cause"],
+            ),
+            dead_letters_waiting: metrics.gauge(
+                "dead_letters_waiting",
+                "Dead letters that their topic has not acknowledged",
+            ),
+            oldest_in_flight: metrics.gauge(
+                "oldest_in_flight_age_seconds",
+                "Time since the receipt of the oldest event that is read and neither indexed nor a dead letter; 0 while there is none",
             ),
             partitions: metrics.gauge("assigned_partitions", "Partitions assigned to this sink"),
             lag: metrics.gauge_by(
@@ -160,7 +180,29 @@ impl Metrics {
                 "Records in the log that are not committed",
                 &["topic", "partition"],
             ),
+            lag_shown: Mutex::default(),
             namespace: metrics.clone(),
+        };
+        all.start_at_zero();
+        all
+    }
+
+    /// A counter that first shows at its first event hides that event from `rate`.
+    fn start_at_zero(&self) {
+        // Nobody has looked yet, and no alert is to say otherwise.
+        self.kafka_reachable.set(1);
+        for cause in RetryCause::ALL {
+            self.retries.with_label_values(&[cause.label()]);
+        }
+        for cause in HoldCause::ALL {
+            self.holds.with_label_values(&[cause.label()]);
+            self.held.with_label_values(&[cause.label()]);
+        }
+        for label in DEAD_LETTER_LABELS {
+            self.dead_letters.with_label_values(&[label]);
+        }
+        for result in ["ok", "failed"] {
+            self.commits.with_label_values(&[result]);
         }
     }
 
@@ -172,10 +214,7 @@ impl Metrics {
     /// Notes how old records were when Elasticsearch acknowledged them: of each timestamp, in
     /// milliseconds since the Unix epoch, how many.
     pub fn observe_freshness(&self, indexed: Vec<(i64, u32)>) {
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| now.as_millis());
-        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        let now_ms = now_ms();
         let newest_ms = indexed.iter().map(|(timestamp_ms, _)| *timestamp_ms).max();
         let newest = newest_ms.unwrap_or(0) / 1_000;
         if newest > self.newest_indexed.get() {
@@ -236,19 +275,35 @@ impl Metrics {
         set(&self.paused, usize::from(status.paused));
         set(&self.failing, usize::from(status.failing.is_some()));
         set(&self.partitions, status.partitions.len());
-        self.held.reset();
-        for held in &status.held {
-            set(
-                &self.held.with_label_values(&[held.cause.label()]),
-                held.items,
-            );
+        set(&self.kafka_reachable, usize::from(board.kafka_is_there()));
+        for cause in HoldCause::ALL {
+            let held = status.held.iter().filter(|held| held.cause == cause);
+            let items = held.map(|held| held.items).sum();
+            set(&self.held.with_label_values(&[cause.label()]), items);
         }
-        self.lag.reset();
-        for (at, lag) in board.lags() {
-            self.lag
-                .with_label_values(&[at.topic.as_str(), &at.partition.to_string()])
-                .set(lag);
+        set(&self.dead_letters_waiting, status.dead_letters_waiting);
+        let received_ms = status.oldest_in_flight_ms;
+        let age_ms = received_ms.map_or(0, |received_ms| now_ms().saturating_sub(received_ms));
+        self.oldest_in_flight.set(age_ms.max(0) / 1_000);
+        self.show_lags(board.lags());
+    }
+
+    /// Whoever reads the metrics meanwhile misses no partition: an alert on it would begin anew.
+    fn show_lags(&self, lags: Vec<(TopicPartition, i64)>) {
+        let labels = |at: &TopicPartition| [at.topic.clone(), at.partition.to_string()];
+        let mut shown = self
+            .lag_shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<_> = lags.iter().map(|(at, _)| at.clone()).collect();
+        for gone in shown.difference(&now) {
+            let removed = self.lag.remove_label_values(&labels(gone));
+            removed.expect("what is shown was set");
         }
+        for (at, lag) in lags {
+            self.lag.with_label_values(&labels(&at)).set(lag);
+        }
+        *shown = now;
     }
 }
 
@@ -256,6 +311,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 fn raise(counter: &IntCounter, to: u64) {
@@ -268,6 +330,9 @@ fn set(gauge: &IntGauge, to: usize) {
 
 #[cfg(test)]
 mod tests {
+    use es_sink_core::report::Held;
+    use prometheus::TextEncoder;
+
     use super::*;
 
     #[test]
@@ -275,5 +340,93 @@ mod tests {
         let metrics = Metrics::new();
         metrics.observe_freshness(vec![(i64::MIN, 1), (0, 2), (i64::MAX, 1)]);
         assert_eq!(metrics.freshness_seconds.get_sample_count(), 4);
+    }
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition {
+            topic: "logs".to_owned(),
+            partition,
+        }
+    }
+
+    /// Samples of the text that Prometheus reads, without the name of the service.
+    fn samples(metrics: &Metrics) -> Vec<String> {
+        let text = TextEncoder::new().encode_to_string(&metrics.namespace.registry().gather());
+        let text = text.unwrap();
+        let own = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("es_sink_"));
+        own.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_alerts_read_is_there_from_the_start() {
+        let samples = samples(&Metrics::new());
+        for sample in [
+            r#"held_items{cause="index_blocked"} 0"#,
+            r#"item_holds_total{cause="dead_letter_topic"} 0"#,
+            r#"item_retries_total{cause="overloaded"} 0"#,
+            r#"dead_letters_total{cause="no_value"} 0"#,
+            r#"dead_letters_total{cause="other"} 0"#,
+            r#"commits_total{result="failed"} 0"#,
+            "dead_letters_waiting 0",
+            "oldest_in_flight_age_seconds 0",
+        ] {
+            assert!(samples.iter().any(|found| found == sample), "{sample}");
+        }
+    }
+
+    #[test]
+    fn a_partition_that_is_given_back_shows_no_lag_any_more() {
+        let metrics = Metrics::new();
+        metrics.show_lags(vec![(at(0), 5), (at(1), 6)]);
+        metrics.show_lags(vec![(at(1), 7), (at(2), 0)]);
+        let lags: Vec<String> = samples(&metrics)
+            .into_iter()
+            .filter(|sample| sample.starts_with("consumer_lag_records"))
+            .collect();
+        assert_eq!(
+            lags,
+            [
+                r#"consumer_lag_records{partition="1",topic="logs"} 7"#,
+                r#"consumer_lag_records{partition="2",topic="logs"} 0"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn the_age_of_what_is_in_flight_and_what_holds_it_are_told_while_there_is_something() {
+        let metrics = Metrics::new();
+        let board = StatusBoard::new(std::time::Instant::now());
+        let held = Held {
+            cause: HoldCause::IndexBlocked,
+            items: 3,
+            since: Duration::ZERO,
+            reason: "read-only".to_owned(),
+        };
+        let waiting = Status {
+            oldest_in_flight_ms: Some(now_ms() - 90_500),
+            dead_letters_waiting: 2,
+            held: vec![held],
+            ..Status::default()
+        };
+        let shown = |status: &Status| {
+            metrics.update(&Counters::default(), status, &board);
+            let held = metrics.held.with_label_values(&["index_blocked"]);
+            [
+                &held,
+                &metrics.dead_letters_waiting,
+                &metrics.oldest_in_flight,
+            ]
+            .map(IntGauge::get)
+        };
+        let [held, letters, age] = shown(&waiting);
+        assert_eq!((held, letters), (3, 2));
+        assert!((90..100).contains(&age), "{age}");
+        assert_eq!(shown(&Status::default()), [0, 0, 0]);
+        assert_eq!(metrics.kafka_reachable.get(), 1);
+        board.kafka_error("all brokers are down".to_owned());
+        shown(&Status::default());
+        assert_eq!(metrics.kafka_reachable.get(), 0);
     }
 }

@@ -85,6 +85,7 @@ impl Gateway {
 
     fn watch(self: &Arc<Self>) {
         let limit = self.config.kafka.in_flight_bytes_max;
+        let connections_max = self.config.connections_max;
         let budget = Arc::clone(&self.budget);
         let producer = Arc::clone(&self.producer);
         let gateway = Arc::downgrade(self);
@@ -103,6 +104,11 @@ impl Gateway {
             "kafka_reachable",
             "1 if Kafka answers and acknowledges, else 0.",
             move || f64::from(u8::from(producer.reasons().is_empty())),
+        );
+        metrics.watch(
+            "open_connections_limit",
+            "What open_connections may reach; further clients wait to be accepted.",
+            move || connections_max as f64,
         );
         let held_back = self.held_back.budget();
         metrics.watch(

@@ -118,11 +118,8 @@ pub(crate) async fn take(
     let settled = reply::settle(started.refusals, &deliveries)?;
     count_events(&gateway.metrics, &settled.refusals, &deliveries);
     if settled.accepted == 0 && settled.refusals.count() > 0 {
-        gateway
-            .metrics
-            .requests_refused
-            .with_label_values(&[Code::NoEventAccepted.as_str()])
-            .inc();
+        let metrics = &gateway.metrics;
+        metrics.refused(Code::NoEventAccepted, caller.tenant());
     }
     Ok(message.settled(&Settled {
         operations: started.operations,

@@ -1,12 +1,18 @@
 //! What operators see of the gateway: the closed list of its metrics.
 //!
 //! Written by `routes` (requests, events), `body` sizes and `produce`
-//! (deliveries); read at `/metrics`. Labels are closed lists.
+//! (deliveries); read at `/metrics`. Labels are closed lists, but for the tenants, of which the first
+//! [`TENANTS_MAX`] have a label of their own.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use log_event::tenant::Tenant;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use service::metrics::Namespace;
+
+use crate::error::Code;
 
 /// Upper bounds of the latency histograms: from a hit in the same rack to the
 /// longest delivery timeout that makes sense.
@@ -15,14 +21,20 @@ const LATENCY_SECONDS: [f64; 15] = [
     10.0,
 ];
 
+/// So many tenants are counted by name, each with the codes that it met.
+pub const TENANTS_MAX: usize = 500;
+/// The label that the others share; no tenant's name begins like it.
+const OTHER_TENANTS: &str = "_other";
+
 /// All metrics of the gateway.
 #[derive(Debug)]
 pub struct Metrics {
     namespace: Namespace,
     /// Requests answered, by status.
     pub requests: IntCounterVec,
-    /// `POST /logs` refused as a whole, by code.
-    pub requests_refused: IntCounterVec,
+    requests_refused: IntCounterVec,
+    /// Those that `requests_refused` knows by name.
+    tenants: Mutex<HashSet<Tenant>>,
     /// Requests held back for their rate, then let in.
     pub requests_paced: IntCounter,
     /// Events acknowledged by Kafka.
@@ -55,7 +67,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let namespace = Namespace::new("ingest_gateway");
-        Self {
+        let metrics = Self {
             requests: namespace.counter_by(
                 "requests_total",
                 "HTTP requests answered, by status.",
@@ -63,9 +75,10 @@ impl Metrics {
             ),
             requests_refused: namespace.counter_by(
                 "requests_refused_total",
-                "POST /logs refused as a whole, by code.",
-                &["code"],
+                "Requests with events refused as a whole, by code and tenant; without a tenant where the key has none or is not known.",
+                &["code", "tenant"],
             ),
+            tenants: Mutex::default(),
             requests_paced: namespace.counter(
                 "requests_paced_total",
                 "Requests that were beyond a rate, held back and then let in.",
@@ -110,7 +123,31 @@ impl Metrics {
             ),
             connections: namespace.gauge("open_connections", "Open client connections."),
             namespace,
+        };
+        // A counter that first shows at its first event hides that event from `rate`.
+        for code in Code::ALL {
+            let labels = [code.as_str(), ""];
+            metrics.requests_refused.with_label_values(&labels);
         }
+        metrics
+    }
+
+    /// Counts a request that is refused as a whole; `tenant` is the key's, once that is known.
+    pub fn refused(&self, code: Code, tenant: Option<&Tenant>) {
+        let named = |tenant: &Tenant| {
+            let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            if tenants.len() < TENANTS_MAX {
+                tenants.insert(tenant.clone());
+            }
+            tenants.contains(tenant)
+        };
+        let tenant = match tenant {
+            Some(tenant) if named(tenant) => tenant.as_str(),
+            Some(_) => OTHER_TENANTS,
+            None => "",
+        };
+        let labels = [code.as_str(), tenant];
+        self.requests_refused.with_label_values(&labels).inc();
     }
 
     /// A gauge whose value is asked for when it is read.
@@ -142,5 +179,26 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_beyond_the_limit_share_a_label() {
+        let metrics = Metrics::new();
+        for n in (0..TENANTS_MAX + 2).chain([0]) {
+            let tenant: Tenant = format!("shop_{n}").parse().unwrap();
+            metrics.refused(Code::RateLimited, Some(&tenant));
+        }
+        metrics.refused(Code::RateLimited, None);
+        let of = |tenant: &str| {
+            let labels = [Code::RateLimited.as_str(), tenant];
+            metrics.requests_refused.with_label_values(&labels).get()
+        };
+        let counted = ["shop_0", "shop_499", OTHER_TENANTS, ""].map(of);
+        assert_eq!(counted, [2, 1, 2, 1]);
     }
 }

@@ -75,6 +75,10 @@ impl Producer {
             .get("batch.size")
             .and_then(|bytes| bytes.parse().ok())
             .unwrap_or(usize::MAX);
+        // A counter that first shows at its first event hides that event from `rate`.
+        for cause in reports::CAUSES {
+            metrics.delivery_failures.with_label_values(&[cause]);
+        }
         let shared = Arc::new(Shared {
             started: Instant::now(),
             reachability: Reachability::default(),

@@ -133,11 +133,8 @@ async fn answer(State(gateway): Shared, message: Message, request: Request) -> R
     let reply = match intake::take(&gateway, &message, request, &mut sender).await {
         Ok(reply) => reply,
         Err(problem) => {
-            gateway
-                .metrics
-                .requests_refused
-                .with_label_values(&[problem.code.as_str()])
-                .inc();
+            let tenant = sender.as_ref().and_then(|sender| sender.caller.tenant());
+            gateway.metrics.refused(problem.code, tenant);
             message.refused(&problem)
         }
     };

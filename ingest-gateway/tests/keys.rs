@@ -137,6 +137,39 @@ async fn a_changed_key_file_counts_without_a_restart_and_a_bad_one_is_told() {
 }
 
 #[tokio::test]
+async fn what_is_refused_is_counted_by_code_and_by_the_tenant_of_its_key() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let shop = key("shop", Scope::Ingest, Some("shop"), 1);
+    let path = written(folder.path(), &[&shop]);
+    let args = ["--api-keys", path.to_str().unwrap(), "--max-connections=7"];
+    let client = Client::new(&cluster, &args);
+    let authorization = bearer(&shop);
+    let authorization = [("authorization", authorization.as_str())];
+    for (body, headers) in [
+        ("", &authorization[..]),
+        ("[1]", &authorization),
+        ("{}", &[]),
+    ] {
+        assert!(client.post(body, headers).await.status >= 400);
+    }
+    let metrics = client.get("/metrics").await.body;
+    for line in [
+        r#"ingest_gateway_requests_refused_total{code="empty_body",tenant="shop"} 1"#,
+        r#"ingest_gateway_requests_refused_total{code="no_event_accepted",tenant="shop"} 1"#,
+        r#"ingest_gateway_requests_refused_total{code="key_missing",tenant=""} 1"#,
+        r#"ingest_gateway_requests_refused_total{code="overloaded",tenant=""} 0"#,
+        r#"ingest_gateway_kafka_delivery_failures_total{cause="timeout"} 0"#,
+        "ingest_gateway_open_connections_limit 7",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}\n{metrics}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_key_sends_in_its_dialects_alone() {
     let cluster = cluster();
     let folder = tempfile::tempdir().unwrap();

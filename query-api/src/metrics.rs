@@ -245,8 +245,10 @@ impl Inner {
     fn start_at_zero(&self) {
         // A counter that first shows at its first event hides that event from `rate`.
         for route in Route::ALL {
-            self.http_requests
-                .with_label_values(&[route.label(), "2xx"]);
+            for status in ["2xx", "5xx"] {
+                let labels = [route.label(), status];
+                self.http_requests.with_label_values(&labels);
+            }
             self.http_seconds.with_label_values(&[route.label()]);
         }
         for code in Code::ALL {

@@ -48,6 +48,11 @@ pub async fn run(config: Config) -> io::Result<()> {
         shutdown.clone(),
     );
     let open = metrics.connections().clone();
+    metrics.namespace().watch(
+        "open_connections_limit",
+        "What open_connections may reach; further clients wait to be accepted.",
+        || CONNECTIONS_MAX as f64,
+    );
     let redriver = Redriver::new(config.kafka.clone(), shutdown.clone());
     let router = routes::router(&config, searcher.clone(), tails, sinks, redriver, metrics);
     let probes = tokio::spawn(async move {

@@ -10,6 +10,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderValue;
 use log_event::dialect::Dialect;
@@ -136,11 +137,17 @@ impl Access {
             return;
         };
         keys.watch();
-        let keys = Arc::clone(keys);
+        let (stale, keys) = (Arc::clone(keys), Arc::clone(keys));
         metrics.watch(
             "api_keys_stale",
             "1 if the key file has a fault, and the keys from before count; else 0.",
-            move || f64::from(u8::from(keys.is_stale())),
+            move || f64::from(u8::from(stale.is_stale())),
+        );
+        metrics.watch_by(
+            "api_key_expires_timestamp_seconds",
+            "When the keys that expire next do so, in seconds since 1970; the first 20 that have not.",
+            "key",
+            move || expiring(&keys.current()),
         );
     }
 
@@ -207,6 +214,19 @@ impl Access {
         }
         Ok(Caller { key: Some(key) })
     }
+}
+
+/// The ids of the keys that expire next, and the seconds since 1970 at which they do.
+fn expiring(keys: &ApiKeys) -> Vec<(String, f64)> {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let nanos = i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX);
+    let now = Timestamp::from_nanos(nanos).expect("a time since the epoch is not before it");
+    let expiring = keys.expiring(now).into_iter();
+    expiring
+        .map(|(id, end)| (id.to_owned(), end.millis() as f64 / 1_000.0))
+        .collect()
 }
 
 impl Caller {

@@ -2,13 +2,18 @@
 //!
 //! What is registered here is what `operations` serves under `/metrics`.
 
-use prometheus::core::Collector;
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    PullingGauge, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, PullingGauge, Registry,
 };
 
-/// Makes and registers metrics whose names begin with the service's.
+/// Makes and registers metrics whose names begin with the service's; beside them stand those of every process
+/// (`process_start_time_seconds`, `process_resident_memory_bytes` and their like).
 ///
 /// Every method panics if the name is taken or is no metric name: both are
 /// fixed in the code, so the first start of a test shows it.
@@ -22,10 +27,14 @@ impl Namespace {
     /// `prefix` is the service in snake case.
     #[must_use]
     pub fn new(prefix: &'static str) -> Self {
-        Self {
+        let namespace = Self {
             prefix,
             registry: Registry::new(),
-        }
+        };
+        let process = Box::new(ProcessCollector::for_self());
+        let registered = namespace.registry.register(process);
+        registered.expect("nothing else is registered yet");
+        namespace
     }
 
     /// For `/metrics`.
@@ -83,6 +92,25 @@ impl Namespace {
         self.register(PullingGauge::new(self.full(name), help, Box::new(value)));
     }
 
+    /// Gauges by one label, whose values are asked for when they are read and must come from a bounded set. Nothing is
+    /// there while there are none.
+    pub fn watch_by(
+        &self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Fn() -> Vec<(String, f64)> + Send + Sync + 'static,
+    ) {
+        let options = Opts::new(self.full(name), help);
+        let described = GaugeVec::new(options.clone(), &[label]);
+        self.register(described.map(|described| Watched {
+            options,
+            label,
+            described,
+            values: Arc::new(values),
+        }));
+    }
+
     fn full(&self, name: &str) -> String {
         format!("{}_{name}", self.prefix)
     }
@@ -96,6 +124,32 @@ impl Namespace {
     }
 }
 
+/// Gauges that are made anew whenever they are read.
+#[derive(Clone)]
+struct Watched {
+    options: Opts,
+    label: &'static str,
+    /// Bears the description alone: the registry borrows it.
+    described: GaugeVec,
+    values: Arc<dyn Fn() -> Vec<(String, f64)> + Send + Sync>,
+}
+
+impl Collector for Watched {
+    fn desc(&self) -> Vec<&Desc> {
+        self.described.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Two readers at once must not find each other's half.
+        let gauges = GaugeVec::new(self.options.clone(), &[self.label])
+            .expect("the same name and label were registered");
+        for (value, gauge) in (self.values)() {
+            gauges.with_label_values(&[&value]).set(gauge);
+        }
+        gauges.collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +160,16 @@ mod tests {
         namespace.counter("things_total", "Things.").inc();
         namespace.watch("level", "A level.", || 3.0);
         let families = namespace.registry().gather();
-        let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        assert_eq!(names, ["test_service_level", "test_service_things_total"]);
+        let names = families.iter().map(|family| family.name());
+        let own: Vec<&str> = names
+            .clone()
+            .filter(|name| !name.starts_with("process_"))
+            .collect();
+        assert_eq!(own, ["test_service_level", "test_service_things_total"]);
+        assert!(
+            names
+                .into_iter()
+                .any(|name| name == "process_start_time_seconds")
+        );
     }
 }

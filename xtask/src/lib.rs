@@ -4,10 +4,7 @@
 //! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
 //! while (`outage`, on a `pipeline` of its own). `nemesis` and `failover` break a cluster of it under a `load` whose
-//! events are all looked for. `test`, `fuzz`, `instructions`, `node`, `page`, `mutants` and
-//! `tidy` are `cargo xtask test`; `page_speed` measures the page, `bench` the services beside their peers, `soak` their
-//! memory over time, and `foreign` installs what is written in other languages.
-//! The live tests are built from the same parts.
+//! events are all looked for; `rescale` lets sinks come and go. `test`, `fuzz`, `instructions`, `node`, `page`, `mutants` and
 //!
 //! Not here: anything a deployed service needs. xtask is compiled first by every newcomer, so it depends on little.
 
@@ -19,6 +16,7 @@ pub mod http;
 pub mod process;
 pub mod command;
 pub mod engines;
+pub mod certificates;
 pub mod services;
 pub mod ship_logs;
 pub mod up;
@@ -27,6 +25,7 @@ pub mod load;
 mod clients;
 mod dice;
 pub mod outage;
+pub mod prometheus;
 pub mod nemesis;
 pub mod failover;
 pub mod rescale;
@@ -41,4 +40,5 @@ pub mod bench;
 pub mod fuzz;
 pub mod instructions;
 pub mod mutants;
+pub mod dashboards;
 pub mod tidy;

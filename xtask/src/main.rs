@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, failover, instructions, nemesis, outage, page_speed, rescale, soak, test, up};
+use xtask::{
+    bench, dashboards, failover, instructions, nemesis, outage, page_speed, rescale, soak, test, up,
+};
 
 /// The one tool of the logflow repository.
 #[derive(Debug, Parser)]
@@ -33,6 +35,8 @@ enum Command {
     Instructions(instructions::Options),
     /// Measure every service against its ceiling and against what others run in its place.
     Bench(bench::Options),
+    /// Write Grafana's dashboards anew, from their tables.
+    Dashboards,
     /// Run everything at half of what the machine can take for half an hour, and watch the services' memory.
     Soak(soak::Options),
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::PageSpeed(options) => page_speed::page_speed(&options),
         Command::Instructions(options) => instructions::instructions(&options),
         Command::Bench(options) => bench::bench(&options),
+        Command::Dashboards => dashboards::dashboards(),
         Command::Soak(options) => soak::soak(&options),
     };
     match result {

@@ -72,11 +72,11 @@ const MAVEN: Prerequisite = Prerequisite {
     packages: &["maven"],
     is_there: || runs("mvn"),
 };
-const PROMTOOL: Prerequisite = Prerequisite {
-    name: "promtool",
-    purpose: "it checks the metrics",
+const PROMETHEUS: Prerequisite = Prerequisite {
+    name: "Prometheus with promtool",
+    purpose: "it checks the metrics, and evaluates the rules and the dashboards",
     packages: &["prometheus"],
-    is_there: || runs("promtool"),
+    is_there: || runs("prometheus") && runs("promtool"),
 };
 const PYTHON: Prerequisite = Prerequisite {
     name: "Python with venv and pip",
@@ -142,7 +142,9 @@ pub const BUILD: &[Prerequisite] = &[C_COMPILER, CMAKE, PKG_CONFIG, OPENSSL, ZLI
 /// What running the engines needs.
 pub const ENGINES: &[Prerequisite] = &[SETPRIV, JAVA, MAVEN];
 /// What the live tests need beyond both.
-pub const CHECKS: &[Prerequisite] = &[PROMTOOL, PYTHON, NODE, CURL, OPENSSL_COMMAND];
+pub const CHECKS: &[Prerequisite] = &[PROMETHEUS, PYTHON, NODE, CURL, OPENSSL_COMMAND];
+/// What provoking alerts needs beyond the engines.
+pub const ALERTS: &[Prerequisite] = &[PROMETHEUS, OPENSSL_COMMAND];
 /// What the peers of `bench` need beyond the engines.
 pub const PEERS: &[Prerequisite] = &[PYTHON, LIBCURL];
 /// What a cluster needs beyond the engines.
@@ -299,7 +301,7 @@ mod tests {
     #[test]
     fn everything_tells_its_purpose_and_its_package() {
         for one in [
-            BUILD, ENGINES, CHECKS, PEERS, PROXY, FAKETIME, VALGRIND, PAGE,
+            BUILD, ENGINES, CHECKS, ALERTS, PEERS, PROXY, FAKETIME, VALGRIND, PAGE,
         ]
         .concat()
         {

@@ -3,6 +3,8 @@
 //! Each rule is a pure function from text to faults, with a test beside it; [`faults`] reads the files and applies them.
 //! A rule stands here or nowhere: what no tool checks is not a rule.
 
+mod alerts;
+
 use std::fs;
 use std::path::Path;
 
@@ -68,6 +70,7 @@ pub fn faults(root: &Path) -> Result<Vec<String>> {
             }),
     );
     faults.extend(guarantee_faults(&sources));
+    faults.extend(alert_faults(&sources));
     faults.extend(purity_faults(root)?);
     Ok(faults)
 }
@@ -239,6 +242,19 @@ fn guarantee_faults(sources: &[Source]) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Every alert has its paragraph, its test, and nothing else has.
+fn alert_faults(sources: &[Source]) -> Vec<String> {
+    let text = |path: &str| {
+        let found = sources.iter().find(|source| source.path == path);
+        found.map_or("", |source| source.text.as_str())
+    };
+    alerts::faults(
+        text(alerts::RULES),
+        text(alerts::TESTS),
+        text(alerts::RUNBOOKS),
+    )
 }
 
 /// The ids in a text, each once: `GW-1`, `EO-4`, `QA-1`.

@@ -293,6 +293,13 @@ impl Assignments {
         self.n_rejected
     }
 
+    /// The earliest Kafka timestamp of the records that wait for a commit to pass them.
+    #[must_use]
+    pub fn oldest_rejected_ms(&self) -> Option<i64> {
+        let rejected = self.iter().flat_map(|own| own.rejected.values());
+        rejected.filter_map(|one| one.parts.timestamp_ms).min()
+    }
+
     /// What is held in memory, about: rejected records, and behind one record
     /// that is held, the trackers remember all that are resolved after it.
     #[must_use]

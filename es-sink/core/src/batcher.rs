@@ -113,6 +113,12 @@ impl Batcher {
         (building.n_items() > 0).then(|| building.seal())
     }
 
+    /// The earliest Kafka timestamp of the records in the request that is being built.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.building.oldest_ms()
+    }
+
     #[cfg(logflow_mutants)]
     pub(crate) fn building(&self) -> &BulkRequest {
         &self.building

@@ -62,6 +62,8 @@ pub struct BulkRequest {
     /// Beside each item what the document does not hold of its record (key,
     /// headers), for the dead letter that it may become.
     envelopes: Vec<u8>,
+    /// Of the items' records.
+    oldest_ms: Option<i64>,
 }
 
 /// A bulk request that is complete: its body can be sent any number of times.
@@ -70,6 +72,7 @@ pub struct SealedRequest {
     body: Bytes,
     items: Vec<Item>,
     envelopes: Vec<u8>,
+    oldest_ms: Option<i64>,
 }
 
 /// A record's own parts, copied out again.
@@ -166,6 +169,7 @@ impl BulkRequest {
             .flatten();
         push_envelope(&mut self.envelopes, record, original);
         let timestamp_ms = record.timestamp_ms;
+        self.oldest_ms = earlier(self.oldest_ms, timestamp_ms);
         self.items.push(Item {
             ticket,
             timestamp_ms,
@@ -192,6 +196,12 @@ impl BulkRequest {
         self.body.len() + self.envelopes.len() + self.items.len() * size_of::<Item>()
     }
 
+    /// The earliest Kafka timestamp of its records, in milliseconds since the epoch.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.oldest_ms
+    }
+
     /// How long the body may grow without a copy.
     #[must_use]
     pub fn body_capacity(&self) -> usize {
@@ -215,6 +225,7 @@ impl BulkRequest {
             body: Bytes::from(self.body),
             items: self.items,
             envelopes: self.envelopes,
+            oldest_ms: self.oldest_ms,
         }
     }
 }
@@ -236,6 +247,12 @@ impl SealedRequest {
     #[must_use]
     pub fn n_bytes(&self) -> usize {
         self.body.len() + self.envelopes.len() + self.items.len() * size_of::<Item>()
+    }
+
+    /// The earliest Kafka timestamp of its records, in milliseconds since the epoch.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.oldest_ms
     }
 
     /// The record of the item at `index`, copied out again.
@@ -283,6 +300,7 @@ impl SealedRequest {
                 .extend_from_slice(&self.body[item.start as usize..body_end]);
             kept.envelopes
                 .extend_from_slice(&self.envelopes[item.envelope as usize..envelope_end]);
+            kept.oldest_ms = earlier(kept.oldest_ms, item.timestamp_ms);
             kept.items.push(Item {
                 start,
                 source,
@@ -300,6 +318,7 @@ impl SealedRequest {
                 body,
                 items: emptied,
                 envelopes,
+                oldest_ms: None,
             }
         });
         (groups, spare)
@@ -313,6 +332,7 @@ impl SealedRequest {
         let mut body = Vec::from(std::mem::take(&mut self.body));
         body.extend_from_slice(&other.body);
         self.body = Bytes::from(body);
+        self.oldest_ms = earlier(self.oldest_ms, other.oldest_ms);
         self.envelopes.extend_from_slice(&other.envelopes);
         self.items.extend(other.items.into_iter().map(|item| Item {
             start: start + item.start,
@@ -332,6 +352,14 @@ impl SealedRequest {
         self.items
             .get(index + 1)
             .map_or(self.envelopes.len(), |next| next.envelope as usize)
+    }
+}
+
+/// The earlier of two times, as far as there are any.
+pub(crate) fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

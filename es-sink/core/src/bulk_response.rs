@@ -106,6 +106,15 @@ pub enum RequestVerdict {
 }
 
 impl RetryCause {
+    /// All of them, for the metrics.
+    pub const ALL: [Self; 5] = [
+        Self::NoReply,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Conflict,
+        Self::UnreadableReply,
+    ];
+
     /// The label in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -120,6 +129,18 @@ impl RetryCause {
 }
 
 impl HoldCause {
+    /// All of them, for the metrics.
+    pub const ALL: [Self; 8] = [
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::IndexBlocked,
+        Self::IndexMissing,
+        Self::IndexClosed,
+        Self::LimitReached,
+        Self::Unexplained,
+        Self::DeadLetterTopic,
+    ];
+
     /// The label in metrics and in the status.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -59,6 +59,8 @@ pub struct Status {
     pub bulks_waiting: usize,
     /// Dead letters that the topic has not acknowledged.
     pub dead_letters_waiting: usize,
+    /// The Kafka timestamp of the oldest record that is read and not resolved, in milliseconds since the epoch.
+    pub oldest_in_flight_ms: Option<i64>,
     /// Bytes held, all in all.
     pub bytes_held: usize,
     /// Reading is paused because too much is held.
@@ -106,23 +108,23 @@ pub struct LastError {
     pub text: String,
 }
 
-/// A label for a dead letter's kind, out of a bounded set: error types that
-/// are not known yet share one.
+/// The labels of dead letters' kinds; the last is for error types that are not known yet.
+pub const DEAD_LETTER_LABELS: [&str; 10] = [
+    "document_parsing_exception",
+    "mapper_parsing_exception",
+    "strict_dynamic_mapping_exception",
+    "illegal_argument_exception",
+    "not_x_content_exception",
+    "x_content_parse_exception",
+    "request_entity_too_large",
+    "no_value",
+    "not_an_object",
+    "other",
+];
+
+/// The one of [`DEAD_LETTER_LABELS`] for a dead letter's kind.
 #[must_use]
 pub fn dead_letter_label(kind: &str) -> &'static str {
-    const KNOWN: [&str; 9] = [
-        "document_parsing_exception",
-        "mapper_parsing_exception",
-        "strict_dynamic_mapping_exception",
-        "illegal_argument_exception",
-        "not_x_content_exception",
-        "x_content_parse_exception",
-        "request_entity_too_large",
-        "no_value",
-        "not_an_object",
-    ];
-    KNOWN
-        .into_iter()
-        .find(|known| *known == kind)
-        .unwrap_or("other")
+    let known = DEAD_LETTER_LABELS.into_iter().find(|known| *known == kind);
+    known.unwrap_or("other")
 }

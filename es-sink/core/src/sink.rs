@@ -20,7 +20,7 @@ use log_event::record::RecordHeaders;
 
 use crate::assignment::{Assignments, TopicPartition};
 use crate::batcher::{Batcher, BulkLimits};
-use crate::bulk_request::{Record, RecordParts, SealedRequest, Unframeable, framed};
+use crate::bulk_request::{Record, RecordParts, SealedRequest, Unframeable, earlier, framed};
 use crate::bulk_response::HoldCause;
 use crate::dead_letter::{DeadLetter, Rejection};
 use crate::index_names::IndexNames;
@@ -377,6 +377,7 @@ impl Sink {
             bulk_bytes_in_flight: self.in_flight.values().map(|pending| pending.n_bytes).sum(),
             bulks_waiting: self.waiting.len(),
             dead_letters_waiting: self.assignments.n_rejected(),
+            oldest_in_flight_ms: self.oldest_in_flight_ms(),
             bytes_held: self.n_bytes(),
             paused: matches!(self.intake, Intake::Paused { .. }),
             held: self.held(),
@@ -387,6 +388,17 @@ impl Sink {
 
     fn n_bytes(&self) -> usize {
         self.bytes_held + self.batcher.n_bytes() + self.assignments.n_bytes()
+    }
+
+    fn oldest_in_flight_ms(&self) -> Option<i64> {
+        let sealed = self.waiting.iter().chain(self.in_flight.values());
+        let sealed = sealed.map(|pending| pending.request.oldest_ms());
+        sealed
+            .chain([
+                self.batcher.oldest_ms(),
+                self.assignments.oldest_rejected_ms(),
+            ])
+            .fold(None, earlier)
     }
 
     fn drain(&mut self, now: Duration) {

@@ -92,6 +92,17 @@ impl ProducerContext for Reports {
     }
 }
 
+/// All that [`cause`] gives.
+pub(super) const CAUSES: [&str; 7] = [
+    "timeout",
+    "too_large",
+    "not_authorized",
+    "no_topic",
+    "not_enough_replicas",
+    "purged",
+    "other",
+];
+
 /// The causes that operators act on differently.
 pub(super) fn cause(code: RDKafkaErrorCode) -> &'static str {
     match code {

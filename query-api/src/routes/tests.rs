@@ -288,6 +288,7 @@ async fn requests_and_refusals_are_counted() {
         r#"query_api_http_requests_total{route="/logs",status="4xx"} 1"#,
         r#"query_api_http_requests_total{route="/logs",status="5xx"} 1"#,
         r#"query_api_http_requests_total{route="unknown",status="4xx"} 1"#,
+        r#"query_api_http_requests_total{route="/api/v1/search",status="5xx"} 0"#,
         r#"query_api_http_request_duration_seconds_count{route="/logs"} 2"#,
         r#"query_api_requests_refused_total{code="unknown_parameter"} 1"#,
         r#"query_api_requests_refused_total{code="not_found"} 1"#,

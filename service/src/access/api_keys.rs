@@ -31,6 +31,8 @@ use crate::units::{ByteSize, Span};
 const KEYS_MAX: usize = 10_000;
 /// The most characters of an id.
 const ID_CHARS_MAX: usize = 64;
+/// The most keys that [`ApiKeys::expiring`] names: a metric has a label for each.
+const EXPIRING_MAX: usize = 20;
 const SECRET_BYTES: usize = 32;
 /// What a limiter can count exactly: a share of a second is a whole number of nanoseconds.
 const RATE_MAX: u32 = 1_000_000;
@@ -245,6 +247,17 @@ impl ApiKeys {
         names.find_map(|name| self.by_certificate.get(name).map(Arc::clone))
     }
 
+    /// The ids of the keys that expire after `now`, and when: those that do so first, [`EXPIRING_MAX`] at most.
+    #[must_use]
+    pub fn expiring(&self, now: Timestamp) -> Vec<(&str, Timestamp)> {
+        let keys = self.iter();
+        let ends = keys.filter_map(|key| Some((key.id.as_str(), key.expires?)));
+        let mut ends: Vec<_> = ends.filter(|(_, end)| *end > now).collect();
+        ends.sort_unstable_by_key(|(id, end)| (*end, *id));
+        ends.truncate(EXPIRING_MAX);
+        ends
+    }
+
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &ApiKey> {
         self.by_id.values().map(AsRef::as_ref)
@@ -428,6 +441,25 @@ mod tests {
             };
             assert_eq!(keys.find(&credential), None, "{id}");
         }
+    }
+
+    #[test]
+    fn the_keys_that_expire_next_are_named_and_those_that_have_expired_are_not() {
+        let moment = |day: i64| Timestamp::from_millis(day * 86_400_000).unwrap();
+        let made = |day: i64| {
+            let id = format!("key-{day:02}");
+            NewKey::make(&id, &[Scope::Query], None, Some(moment(day)), [1; 32]).unwrap()
+        };
+        let mut text: String = (1..=30).rev().map(|day| made(day).entry).collect();
+        text += &NewKey::make("for-ever", &[Scope::Query], None, None, [2; 32])
+            .unwrap()
+            .entry;
+        let keys = ApiKeys::read(&text).unwrap();
+        let expiring = keys.expiring(moment(5));
+        let ids: Vec<&str> = expiring.iter().map(|(id, _)| *id).collect();
+        let expected: Vec<String> = (6..=25).map(|day| format!("key-{day:02}")).collect();
+        assert_eq!(ids, expected);
+        assert_eq!(expiring[0].1, moment(6));
     }
 
     #[test]

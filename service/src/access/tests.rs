@@ -138,3 +138,24 @@ fn without_keys_everybody_may_do_everything() {
     assert!(caller.tenant().is_none());
     assert!(Scope::ALL.into_iter().all(|scope| caller.may(scope)));
 }
+
+#[test]
+fn what_expires_next_is_a_metric_by_key() {
+    let far = Timestamp::parse("2200-01-01T00:00:00Z").ok();
+    let new = NewKey::make("shop-web", &[Scope::Ingest], None, far, [1; 32]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    std::fs::write(&path, new.entry).unwrap();
+    let metrics = Namespace::new("test_service");
+    Access::by(Arc::new(ApiKeys::load(path).unwrap())).watch(&metrics);
+    let families = metrics.registry().gather();
+    let expires = families
+        .iter()
+        .find(|family| family.name() == "test_service_api_key_expires_timestamp_seconds")
+        .unwrap();
+    let [metric] = expires.get_metric() else {
+        panic!("one key expires");
+    };
+    assert_eq!(metric.get_label()[0].value(), "shop-web");
+    assert_eq!(metric.get_gauge().get_value(), 7_258_118_400.0);
+}

@@ -8,7 +8,6 @@
 //! `scenarios/`, and list it in that file's `SCENARIOS`. Its name is the claim that it proves. [`stage::Stage`] has
 //! everything it may do to the world.
 
-mod certificates;
 mod load;
 mod search_client;
 mod shipper;
@@ -43,6 +42,7 @@ mod scenarios {
     pub(crate) mod tenants;
     pub(crate) mod openapi;
     pub(crate) mod metrics;
+    pub(crate) mod prometheus;
 }
 
 use std::process::ExitCode;
@@ -59,6 +59,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("deployment", scenarios::deployment::SCENARIOS),
     ("end_to_end", scenarios::end_to_end::SCENARIOS),
     ("metrics", scenarios::metrics::SCENARIOS),
+    ("prometheus", scenarios::prometheus::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("shippers", scenarios::shippers::SCENARIOS),
     ("lost_replies", scenarios::lost_replies::SCENARIOS),

@@ -58,20 +58,22 @@ impl Bench {
 
     fn records_of(&mut self, partition: i32, count: usize, value: &[u8]) {
         for _ in 0..count {
-            self.sink.record(
-                self.now,
-                &Record {
-                    topic: "logs",
-                    partition,
-                    offset: Offset(self.next),
-                    timestamp_ms: Some(0),
-                    key: None,
-                    value: Some(value),
-                    headers: std::iter::empty(),
-                },
-            );
-            self.next += 1;
+            self.record(partition, 0, value);
         }
+    }
+
+    fn record(&mut self, partition: i32, timestamp_ms: i64, value: &[u8]) {
+        let record = Record {
+            topic: "logs",
+            partition,
+            offset: Offset(self.next),
+            timestamp_ms: Some(timestamp_ms),
+            key: None,
+            value: Some(value),
+            headers: std::iter::empty(),
+        };
+        self.sink.record(self.now, &record);
+        self.next += 1;
     }
 
     fn commands(&mut self) -> Vec<Command> {
@@ -407,6 +409,36 @@ fn a_partition_assigned_during_a_shutdown_takes_no_records() {
     };
     assert_eq!(offsets[..], []);
     assert!(bench.sink.poll_command(bench.now + ms(10_000)).is_none());
+}
+
+#[test]
+fn the_oldest_record_in_flight_is_told_until_it_is_resolved() {
+    let mut bench = Bench::new(1 << 20);
+    let oldest = |bench: &Bench| bench.sink.status().oldest_in_flight_ms;
+    assert_eq!(oldest(&bench), None);
+    for timestamp_ms in [70, 50, 60, 40, 90] {
+        bench.record(0, timestamp_ms, b"{}");
+    }
+    assert_eq!(oldest(&bench), Some(40), "in a request that waits");
+    let sent = bench.bulks();
+    bench.reply_items(sent[0].0, &[201, 201]);
+    assert_eq!(oldest(&bench), Some(40), "on its way");
+    bench.reply_items(sent[1].0, &[201, 429]);
+    assert_eq!(oldest(&bench), Some(40), "to be tried again");
+    bench.now += ms(10_000);
+    let again = bench.bulks();
+    bench.reply_items(again[0].0, &[201]);
+    assert_eq!(oldest(&bench), Some(90), "what was being built");
+    bench.reply_items(again[1].0, &[201]);
+    assert_eq!(oldest(&bench), None);
+
+    let mut bench = Bench::new(1 << 20);
+    bench.record(0, 30, b"no object");
+    assert_eq!(oldest(&bench), Some(30), "a dead letter that waits");
+    bench.now += ms(10_000);
+    assert!(bench.transaction().is_some());
+    bench.transaction_reply(Ok(()));
+    assert_eq!(oldest(&bench), None);
 }
 
 #[test]

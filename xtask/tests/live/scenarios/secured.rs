@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use service::access::Scope;
 use service::access::api_keys::NewKey;
+use xtask::certificates::{Authority, Certificate};
 use xtask::command;
 use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
 
-use crate::certificates::{Authority, Certificate};
 use crate::scenarios;
 use crate::stage::{Part, SOON, Scenario, Stage};
 

@@ -1,0 +1,96 @@
+//! The panels that several dashboards have, under each service's own metric names.
+//!
+//! In the flow: part of `dashboards`.
+
+use super::panel::{Panel, Unit};
+
+const DAY: f64 = 86_400.0;
+
+/// What a process takes from its machine, and whether it stays.
+pub(super) fn process() -> (&'static str, Vec<Panel>) {
+    let panels = vec![
+        Panel::graph("CPU", Unit::Count, "Cores in use.").line(
+            "rate(process_cpu_seconds_total{$of}[$rate])",
+            "{{instance}}",
+        ),
+        Panel::graph("Memory", Unit::Bytes, "What the process holds resident.")
+            .line("process_resident_memory_bytes{$of}", "{{instance}}"),
+        Panel::graph(
+            "Open files",
+            Unit::Share,
+            "Of those that the process may open; connections are files, too.",
+        )
+        .line(
+            "process_open_fds{$of} / process_max_fds{$of}",
+            "{{instance}}",
+        )
+        .bad_above(0.9),
+        Panel::graph("Restarts", Unit::Count, "Within a quarter of an hour.")
+            .line(
+                "changes(process_start_time_seconds{$of}[15m])",
+                "{{instance}}",
+            )
+            .bad_above(3.0)
+            .alert("RestartLoop"),
+    ];
+    ("Process", panels)
+}
+
+/// Connections in, and what lets clients in. `service` is the prefix of its metrics.
+pub(super) fn front_door(service: &str) -> (&'static str, Vec<Panel>) {
+    let of = |metric: &str| format!("{service}_{metric}{{$of}}");
+    let left = |metric: &str| format!("{} - time()", of(metric));
+    let panels = vec![
+        Panel::graph(
+            "Connections",
+            Unit::Share,
+            "Open ones, of those that may be open; further clients wait.",
+        )
+        .line(
+            format!(
+                "{} / {}",
+                of("open_connections"),
+                of("open_connections_limit")
+            ),
+            "{{instance}}",
+        )
+        .bad_above(0.9)
+        .alert("ConnectionsNearlyFull"),
+        Panel::graph(
+            "The certificate is good for",
+            Unit::Seconds,
+            "That which new connections get. Nothing without TLS.",
+        )
+        .line(
+            left("tls_certificate_expires_timestamp_seconds"),
+            "{{instance}}",
+        )
+        .bad_below(14.0 * DAY)
+        .alert("CertificateExpires"),
+        Panel::graph(
+            "Keys are good for",
+            Unit::Seconds,
+            "The 20 that expire next. Nothing without a key file.",
+        )
+        .line(
+            format!(
+                "min by (key) ({}) - time()",
+                of("api_key_expires_timestamp_seconds")
+            ),
+            "{{key}}",
+        )
+        .bad_below(7.0 * DAY)
+        .alert("ApiKeyExpires"),
+        Panel::graph(
+            "Files with a fault",
+            Unit::Count,
+            "1: the file has changed and cannot be read; what it said before counts.",
+        )
+        .line(of("tls_certificates_stale"), "certificate of {{instance}}")
+        .line(of("api_keys_stale"), "keys of {{instance}}")
+        .bad_above(1.0)
+        .alert("CertificateStale")
+        .alert("KeyFileStale"),
+    ];
+    ("Connections, certificates and keys", panels)
+}
