@@ -99,7 +99,7 @@ const CURL: Prerequisite = Prerequisite {
 };
 const OPENSSL_COMMAND: Prerequisite = Prerequisite {
     name: "the openssl command",
-    purpose: "it makes the certificates of the live tests",
+    purpose: "it makes the certificates of the tests",
     packages: &["openssl"],
     is_there: || runs("openssl"),
 };
@@ -142,6 +142,9 @@ pub const PEERS: &[Prerequisite] = &[PYTHON, LIBCURL];
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 /// What counting instructions needs.
 pub const VALGRIND: &[Prerequisite] = &[CALLGRIND];
+
+/// What checking the packages needs beyond the services.
+pub const PACKAGES: &[Prerequisite] = &[SETPRIV, OPENSSL_COMMAND];
 
 /// What checking the explorer page needs beyond the services.
 pub const PAGE: &[Prerequisite] = &[NODE, CHROMIUM];
@@ -289,7 +292,11 @@ mod tests {
 
     #[test]
     fn everything_tells_its_purpose_and_its_package() {
-        for one in [BUILD, ENGINES, CHECKS, PEERS, FAKETIME, VALGRIND, PAGE].concat() {
+        for one in [
+            BUILD, ENGINES, CHECKS, PEERS, FAKETIME, VALGRIND, PACKAGES, PAGE,
+        ]
+        .concat()
+        {
             assert!(
                 !one.purpose.is_empty() && !one.packages.is_empty(),
                 "{}",
