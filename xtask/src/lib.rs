@@ -5,7 +5,7 @@
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
 //! while (`outage`, on a `pipeline` of its own). `test`, `fuzz`, `instructions`, `packages`, `node`, `page`, `mutants`
 //! and `tidy` are `cargo xtask test`; `page_speed` measures the page, `bench` the services beside their peers, `soak`
-//! their memory over time, and `foreign` installs what is written in other languages.
+//! their memory over time, and `foreign` and `go` install what is written in other languages.
 //! The live tests are built from the same parts.
 //!
 //! Not here: anything a deployed service needs. xtask is compiled first by every newcomer, so it depends on little.
@@ -31,6 +31,7 @@ pub mod machine;
 pub mod page_speed;
 pub mod soak;
 pub mod foreign;
+pub mod go;
 pub mod packages;
 pub mod bench;
 pub mod fuzz;

@@ -1,13 +1,18 @@
-//! `cargo xtask test packages`: what is deployed is what the binaries take.
+//! `cargo xtask test packages`: what is deployed is what the binaries and Kubernetes take.
 //!
-//! `compose` checks the compose file and the images, `manifest` reads YAML for it, `start` hands a deployment's command
-//! line to the binary, and `promises` says what holds for a service however it is deployed.
+//! In the order in which it is checked: the tools for it (`tools`), the compose file and the images (`compose`), the
+//! Helm chart (`chart`, with `schemas` for what Kubernetes takes).
+//! `manifest` reads YAML for all of them, `start` hands a deployment's command line to the binary, and `promises` says
+//! what holds for a service however it is deployed.
 //! Not here: what the services do once they run (`xtask/tests/live`).
 
 pub mod manifest;
 pub mod start;
 pub mod promises;
+pub mod tools;
 pub mod compose;
+pub mod schemas;
+pub mod chart;
 
 use anyhow::{Context as _, Result};
 
@@ -32,5 +37,7 @@ pub fn check(workspace: &Workspace, progress: &Progress, interrupt: &Interrupt) 
     step.done(
         "the images are there, the services start as it says and meet at the right addresses",
     );
-    Ok(())
+
+    let tools = tools::Tools::provide(workspace, progress, interrupt)?;
+    chart::check(workspace, &tools, &starts, progress, interrupt).context("deploy/helm")
 }

@@ -117,6 +117,12 @@ const CALLGRIND: Prerequisite = Prerequisite {
     is_there: || runs("valgrind"),
 };
 
+const GO: Prerequisite = Prerequisite {
+    name: "Go",
+    purpose: "Helm and kubeconform, which check the chart, are compiled with it or with what it fetches",
+    packages: &["golang-go"],
+    is_there: || runs("go"),
+};
 const NODE: Prerequisite = Prerequisite {
     name: "Node.js with npm",
     purpose: "the explorer page is built with it, and clients of the live tests run on it",
@@ -144,7 +150,7 @@ pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 pub const VALGRIND: &[Prerequisite] = &[CALLGRIND];
 
 /// What checking the packages needs beyond the services.
-pub const PACKAGES: &[Prerequisite] = &[SETPRIV, OPENSSL_COMMAND];
+pub const PACKAGES: &[Prerequisite] = &[SETPRIV, GO, PYTHON, OPENSSL_COMMAND];
 
 /// What checking the explorer page needs beyond the services.
 pub const PAGE: &[Prerequisite] = &[NODE, CHROMIUM];
