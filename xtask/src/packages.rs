@@ -1,7 +1,7 @@
-//! `cargo xtask test packages`: what is deployed is what the binaries and Kubernetes take.
+//! `cargo xtask test packages`: what is deployed is what the binaries, Kubernetes, systemd and Debian take.
 //!
 //! In the order in which it is checked: the tools for it (`tools`), the compose file and the images (`compose`), the
-//! Helm chart (`chart`, with `schemas` for what Kubernetes takes).
+//! Helm chart (`chart`, with `schemas` for what Kubernetes takes), the Debian package with its units (`debian`).
 //! `manifest` reads YAML for all of them, `start` hands a deployment's command line to the binary, and `promises` says
 //! what holds for a service however it is deployed.
 //! Not here: what the services do once they run (`xtask/tests/live`).
@@ -13,6 +13,7 @@ pub mod tools;
 pub mod compose;
 pub mod schemas;
 pub mod chart;
+pub mod debian;
 
 use anyhow::{Context as _, Result};
 
@@ -39,5 +40,6 @@ pub fn check(workspace: &Workspace, progress: &Progress, interrupt: &Interrupt) 
     );
 
     let tools = tools::Tools::provide(workspace, progress, interrupt)?;
-    chart::check(workspace, &tools, &starts, progress, interrupt).context("deploy/helm")
+    chart::check(workspace, &tools, &starts, progress, interrupt).context("deploy/helm")?;
+    debian::check(workspace, &tools, &starts, progress, interrupt).context("deploy/debian")
 }

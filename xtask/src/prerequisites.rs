@@ -93,7 +93,7 @@ const LIBCURL: Prerequisite = Prerequisite {
 };
 const CURL: Prerequisite = Prerequisite {
     name: "curl",
-    purpose: "the live tests send events with it, over TLS and HTTP/2, too",
+    purpose: "the tests send requests with it, over TLS and HTTP/2, too",
     packages: &["curl"],
     is_there: || runs("curl"),
 };
@@ -123,6 +123,19 @@ const GO: Prerequisite = Prerequisite {
     packages: &["golang-go"],
     is_there: || runs("go"),
 };
+const SYSTEMD: Prerequisite = Prerequisite {
+    name: "systemd",
+    purpose: "it runs the Debian package's units, on a machine inside this one",
+    packages: &["systemd"],
+    is_there: || runs("systemd-analyze"),
+};
+const DPKG: Prerequisite = Prerequisite {
+    name: "dpkg's development tools",
+    purpose: "they find out what the Debian package depends on",
+    packages: &["dpkg-dev"],
+    is_there: || runs("dpkg-deb") && runs("dpkg-shlibdeps"),
+};
+
 const NODE: Prerequisite = Prerequisite {
     name: "Node.js with npm",
     purpose: "the explorer page is built with it, and clients of the live tests run on it",
@@ -150,7 +163,7 @@ pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 pub const VALGRIND: &[Prerequisite] = &[CALLGRIND];
 
 /// What checking the packages needs beyond the services.
-pub const PACKAGES: &[Prerequisite] = &[SETPRIV, GO, PYTHON, OPENSSL_COMMAND];
+pub const PACKAGES: &[Prerequisite] = &[SETPRIV, GO, PYTHON, CURL, OPENSSL_COMMAND, SYSTEMD, DPKG];
 
 /// What checking the explorer page needs beyond the services.
 pub const PAGE: &[Prerequisite] = &[NODE, CHROMIUM];

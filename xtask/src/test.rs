@@ -89,7 +89,7 @@ pub enum Choice {
     Fuzz,
     /// How many instructions the pure core takes, against the baseline.
     Instructions,
-    /// What is deployed: the compose file, the images and the Helm chart.
+    /// What is deployed: the compose file, the Helm chart, the Debian package with its units.
     Packages,
     /// The scenarios on real Kafka and real Elasticsearch.
     Live,

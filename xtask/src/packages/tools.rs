@@ -1,13 +1,15 @@
 //! The tools that judge the packages, pinned, below the build directory.
 //!
-//! In the flow: `go`, `foreign`, `schemas` → **`tools`** → `chart`.
+//! In the flow: `go`, `foreign`, `schemas` → **`tools`** → `chart`, `debian`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use super::schemas;
+use crate::command;
 use crate::foreign;
 use crate::go::Go;
 use crate::interrupt::Interrupt;
@@ -16,6 +18,7 @@ use crate::workspace::Workspace;
 
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm", "v3.22.0");
 const KUBECONFORM: (&str, &str) = ("github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0");
+const CARGO_DEB: &str = "3.8.0";
 /// The oldest Kubernetes that the chart takes, and a new one.
 pub const KUBERNETES: [&str; 2] = ["1.30.0", "1.37.0"];
 /// Where KEDA and the Prometheus operator describe the kinds that they add to it.
@@ -34,6 +37,8 @@ pub struct Tools {
     pub helm: PathBuf,
     /// kubeconform.
     pub kubeconform: PathBuf,
+    /// cargo-deb.
+    pub cargo_deb: PathBuf,
     /// Where kubeconform finds the schemas of each version, as it is told.
     pub schemas: String,
 }
@@ -58,9 +63,38 @@ impl Tools {
         Ok(Self {
             helm: install(HELM)?,
             kubeconform: install(KUBECONFORM)?,
+            cargo_deb: cargo_deb(&directory, progress, interrupt)?,
             schemas: schemas(workspace, &directory, &go, progress, interrupt)?,
         })
     }
+}
+
+fn cargo_deb(directory: &Path, progress: &Progress, interrupt: &Interrupt) -> Result<PathBuf> {
+    let root = directory.join(format!("cargo-deb-{CARGO_DEB}"));
+    let program = root.join("bin/cargo-deb");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let mut step = progress.step("cargo-deb", &format!("compiling {CARGO_DEB}"));
+    let build = directory.join("build");
+    let mut cargo = Command::new("nice");
+    cargo
+        .args([
+            "cargo",
+            "install",
+            "cargo-deb",
+            "--locked",
+            "--version",
+            CARGO_DEB,
+        ])
+        // The libraries that others compress with by default; gzip alone would take zopfli's time.
+        .arg("--root")
+        .arg(&root)
+        .env("CARGO_TARGET_DIR", &build);
+    command::run(cargo, interrupt, |line| step.note(line.trim()))?;
+    fs::remove_dir_all(&build)?;
+    step.done(&format!("{CARGO_DEB} is there"));
+    Ok(program)
 }
 
 /// Where the schemas lie, in the words of `kubeconform -schema-location`.
