@@ -111,7 +111,7 @@ const PROGRAM: Program = Program {
         Setting::optional(
             "sink-url",
             "URL",
-            "Where an es-sink tells its status, http://HOST:9102; give all of them",
+            "Where an es-sink tells its status, http://HOST:9102; give all of them, or a name that stands for all",
         )
         .many(Arity::List),
         Setting::optional("kafka-property", "KEY=VALUE", "A property for librdkafka")

@@ -99,6 +99,18 @@ pub fn debian(root: &Path, list: &Path, interrupt: &Interrupt) -> Result<()> {
 /// When the list cannot be read, or the installation fails.
 pub fn once(environment: &Path, list: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
     let wanted = fs::read_to_string(list).with_context(|| format!("reading {}", list.display()))?;
+    once_as(environment, &wanted, install)
+}
+
+/// Installs unless what is installed is what is `wanted`, a description of it.
+///
+/// # Errors
+/// When the installation fails.
+pub fn once_as(
+    environment: &Path,
+    wanted: &str,
+    install: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let installed = environment.join("installed.txt");
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(());

@@ -4,7 +4,10 @@
 //! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
 //! while (`outage`, on a `pipeline` of its own). `nemesis` and `failover` break a cluster of it under a `load` whose
-//! events are all looked for; `rescale` lets sinks come and go. `test`, `fuzz`, `instructions`, `node`, `page`, `mutants` and
+//! events are all looked for; `rescale` lets sinks come and go. `test`, `fuzz`, `instructions`, `packages`, `node`, `page`, `mutants` and `tidy` are `cargo xtask
+//! test`; `page_speed` measures the page, `bench` the services beside their peers, `soak` their memory over time, and
+//! `foreign` and `go` install what is written in other languages. `dashboards` writes Grafana's.
+//! The live tests are built from the same parts.
 //!
 //! Not here: anything a deployed service needs. xtask is compiled first by every newcomer, so it depends on little.
 
@@ -36,6 +39,8 @@ pub mod machine;
 pub mod page_speed;
 pub mod soak;
 pub mod foreign;
+pub mod go;
+pub mod packages;
 pub mod bench;
 pub mod fuzz;
 pub mod instructions;

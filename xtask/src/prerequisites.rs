@@ -93,13 +93,13 @@ const LIBCURL: Prerequisite = Prerequisite {
 };
 const CURL: Prerequisite = Prerequisite {
     name: "curl",
-    purpose: "the live tests send events with it, over TLS and HTTP/2, too",
+    purpose: "the tests send requests with it, over TLS and HTTP/2, too",
     packages: &["curl"],
     is_there: || runs("curl"),
 };
 const OPENSSL_COMMAND: Prerequisite = Prerequisite {
     name: "the openssl command",
-    purpose: "it makes the certificates of the live tests",
+    purpose: "it makes the certificates of the tests",
     packages: &["openssl"],
     is_there: || runs("openssl"),
 };
@@ -122,6 +122,25 @@ const CALLGRIND: Prerequisite = Prerequisite {
     purpose: "it counts the instructions of the pure core",
     packages: &["valgrind"],
     is_there: || runs("valgrind"),
+};
+
+const GO: Prerequisite = Prerequisite {
+    name: "Go",
+    purpose: "Helm and kubeconform, which check the chart, are compiled with it or with what it fetches",
+    packages: &["golang-go"],
+    is_there: || runs("go"),
+};
+const SYSTEMD: Prerequisite = Prerequisite {
+    name: "systemd",
+    purpose: "it runs the Debian package's units, on a machine inside this one",
+    packages: &["systemd"],
+    is_there: || runs("systemd-analyze"),
+};
+const DPKG: Prerequisite = Prerequisite {
+    name: "dpkg's development tools",
+    purpose: "they find out what the Debian package depends on",
+    packages: &["dpkg-dev"],
+    is_there: || runs("dpkg-deb") && runs("dpkg-shlibdeps"),
 };
 
 const NODE: Prerequisite = Prerequisite {
@@ -153,6 +172,9 @@ pub const PROXY: &[Prerequisite] = &[HAPROXY];
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 /// What counting instructions needs.
 pub const VALGRIND: &[Prerequisite] = &[CALLGRIND];
+
+/// What checking the packages needs beyond the services.
+pub const PACKAGES: &[Prerequisite] = &[SETPRIV, GO, PYTHON, CURL, OPENSSL_COMMAND, SYSTEMD, DPKG];
 
 /// What checking the explorer page needs beyond the services.
 pub const PAGE: &[Prerequisite] = &[NODE, CHROMIUM];
@@ -301,7 +323,7 @@ mod tests {
     #[test]
     fn everything_tells_its_purpose_and_its_package() {
         for one in [
-            BUILD, ENGINES, CHECKS, ALERTS, PEERS, PROXY, FAKETIME, VALGRIND, PAGE,
+            BUILD, ENGINES, CHECKS, ALERTS, PEERS, PROXY, FAKETIME, VALGRIND, PACKAGES, PAGE,
         ]
         .concat()
         {

@@ -1,7 +1,6 @@
 //! Builds the three services and describes their processes, each with the flags it is started with.
 //!
-//! In the flow: `engines` → **`services`** → `ship_logs`. The compose file starts them with the same flags; the live
-//! tests compare. Not here: what the flags mean (the services' own `--help`).
+//! In the flow: `engines` → **`services`** → `ship_logs`. Not here: what the flags mean (the services' own `--help`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -14,8 +14,11 @@ use crate::fuzz;
 use crate::instructions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::mutants;
+use crate::packages;
 use crate::page::{self, Page};
-use crate::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME, PAGE, Prerequisite, VALGRIND};
+use crate::prerequisites::{
+    self, BUILD, CHECKS, ENGINES, FAKETIME, PACKAGES, PAGE, Prerequisite, VALGRIND,
+};
 use crate::progress::Progress;
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -86,6 +89,8 @@ pub enum Choice {
     Fuzz,
     /// How many instructions the pure core takes, against the baseline.
     Instructions,
+    /// What is deployed: the compose file, the Helm chart, the Debian package with its units.
+    Packages,
     /// The scenarios on real Kafka and real Elasticsearch.
     Live,
     /// The explorer page: its checks, whether what is committed is what it builds, and all of it in a real browser.
@@ -93,13 +98,14 @@ pub enum Choice {
 }
 
 /// The stages of `all`, in the order in which they fail fastest. `sim` is a part of `unit`.
-const ALL: [Choice; 8] = [
+const ALL: [Choice; 9] = [
     Choice::Fmt,
     Choice::Tidy,
     Choice::Lint,
     Choice::Unit,
     Choice::Instructions,
     Choice::Fuzz,
+    Choice::Packages,
     Choice::Ui,
     Choice::Live,
 ];
@@ -126,6 +132,7 @@ pub fn test(options: &Options) -> Result<()> {
             Choice::Ui => &[BUILD, ENGINES, CHECKS, FAKETIME, PAGE],
             Choice::Lint | Choice::Unit | Choice::Fuzz => &[BUILD],
             Choice::Instructions => &[BUILD, VALGRIND],
+            Choice::Packages => &[BUILD, PACKAGES],
             Choice::Fmt | Choice::Tidy | Choice::Sim | Choice::Mutants | Choice::All => &[],
         });
     }
@@ -211,6 +218,9 @@ fn run(
     }
     if stage == Choice::Instructions {
         instructions::check(workspace, progress, interrupt)?;
+    }
+    if stage == Choice::Packages {
+        packages::check(workspace, progress, interrupt)?;
     }
     if stage == Choice::Ui {
         Page::new(workspace, progress, interrupt)?.check(workspace, progress, interrupt)?;
@@ -299,7 +309,12 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
             "--",
             page::THEME,
         ]],
-        Choice::Tidy | Choice::Mutants | Choice::Fuzz | Choice::Instructions | Choice::All => &[],
+        Choice::Tidy
+        | Choice::Mutants
+        | Choice::Fuzz
+        | Choice::Instructions
+        | Choice::Packages
+        | Choice::All => &[],
     }
 }
 
@@ -330,8 +345,10 @@ mod tests {
     fn every_stage_runs_something() {
         for stage in ALL.iter().chain(&[Choice::Sim]) {
             assert!(
-                matches!(stage, Choice::Tidy | Choice::Fuzz | Choice::Instructions)
-                    || !cargo_commands(*stage).is_empty(),
+                matches!(
+                    stage,
+                    Choice::Tidy | Choice::Fuzz | Choice::Instructions | Choice::Packages
+                ) || !cargo_commands(*stage).is_empty(),
                 "{stage:?}"
             );
         }

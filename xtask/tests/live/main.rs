@@ -14,7 +14,6 @@ mod shipper;
 mod stage;
 mod world;
 mod scenarios {
-    pub(crate) mod deployment;
     pub(crate) mod end_to_end;
     pub(crate) mod idempotency;
     pub(crate) mod shippers;
@@ -56,7 +55,6 @@ use crate::world::World;
 
 /// All themes, in the order in which they run: what is most basic first.
 const THEMES: &[(&str, &[Scenario])] = &[
-    ("deployment", scenarios::deployment::SCENARIOS),
     ("end_to_end", scenarios::end_to_end::SCENARIOS),
     ("metrics", scenarios::metrics::SCENARIOS),
     ("prometheus", scenarios::prometheus::SCENARIOS),
