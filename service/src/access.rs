@@ -96,29 +96,29 @@ impl Access {
 
     /// Reads `--api-keys`, `--guard-operations` and `--open`, and refuses to be open by oversight.
     pub fn from_settings(settings: &mut Settings, listen: SocketAddr) -> Self {
+        let api_keys: Option<PathBuf> = settings.optional("api-keys");
         let is_open = settings.switch("open");
-        let access = Self::of_observers(settings);
-        if is_open && access.needs_key() {
+        if is_open && api_keys.is_some() {
             settings.reject("open", "contradicts `api-keys`");
         }
-        if !access.needs_key() && !listen.ip().is_loopback() && !is_open {
+        if api_keys.is_none() && !listen.ip().is_loopback() && !is_open {
             settings.reject(
                 "listen",
                 "is reached from other machines, and there are no keys: give `--api-keys FILE`, or `--open` to let everybody in",
             );
         }
-        access
+        Self::of_observers(settings)
     }
 
     /// Reads `--api-keys` and `--guard-operations` of a service that tells how it is doing and nothing else; without keys
     /// it tells everybody.
     pub fn of_observers(settings: &mut Settings) -> Self {
-        let path: Option<PathBuf> = settings.optional("api-keys");
+        let api_keys: Option<PathBuf> = settings.optional("api-keys");
         let guards_operations = settings.switch("guard-operations");
-        if guards_operations && path.is_none() {
+        if guards_operations && api_keys.is_none() {
             settings.reject("guard-operations", "needs `api-keys`");
         }
-        let keys = path.and_then(|path| match ApiKeys::load(path) {
+        let keys = api_keys.and_then(|path| match ApiKeys::load(path) {
             Ok(keys) => Some(Arc::new(keys)),
             Err(error) => {
                 settings.reject("api-keys", error);

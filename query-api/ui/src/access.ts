@@ -5,8 +5,8 @@
 import type { Problem } from "./api";
 import type { Scope, SessionReply } from "./api_types";
 
-/** What the scopes of this page allow, as it reads after "may". The scope `ingest` is not among them: the page sends no events. */
-export const ACTS: Readonly<Record<Exclude<Scope, "ingest">, string>> = {
+/** What the scopes of this page allow, as it reads after "may". `ingest` and `observe` are not among them: the page sends no events, and shows no metrics. */
+export const ACTS: Readonly<Record<Exclude<Scope, "ingest" | "observe">, string>> = {
   query: "search",
   tail: "follow the live tail",
   export: "export events",

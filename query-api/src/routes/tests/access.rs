@@ -177,7 +177,7 @@ async fn without_keys_the_session_says_that_none_is_needed() {
     let router = router_to(&closed_port(), &[]);
     let reply = send(&router, Method::GET, "/api/v1/session", "").await;
     expect![[r#"
-        {"needs_key":false,"id":null,"tenant":null,"scopes":["ingest","query","tail","export","admin"],"expires":null}
+        {"needs_key":false,"id":null,"tenant":null,"scopes":["ingest","query","tail","export","admin","observe"],"expires":null}
     "#]]
     .assert_eq(&text(reply).await);
 }
