@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use es_sink_core::assignment::TopicPartition;
-use es_sink_core::bulk_response::{HoldCause, RetryCause};
+use es_sink_core::cause::{HoldCause, RetryCause};
 use es_sink_core::report::{Counters, DEAD_LETTER_LABELS, Status};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Namespace;

@@ -11,7 +11,7 @@
 //! 5. [`bulk_request`]: records become the lines of a `_bulk` body.
 //! 6. [`batcher`]: when a bulk request is full or old enough to go.
 //! 7. [`bulk_response`]: what Elasticsearch's reply means for each item.
-//! 8. [`retry`]: how long to wait before the next try.
+//! 8. [`cause`]: why an item waits; [`retry`]: how long to wait before the next try.
 //! 9. [`dead_letter`]: the record that keeps what can never be indexed.
 //! 10. [`report`]: what the machine tells people: counters and status.
 
@@ -22,6 +22,7 @@ mod index_names;
 pub mod bulk_request;
 pub mod batcher;
 pub mod bulk_response;
+pub mod cause;
 pub mod retry;
 pub mod dead_letter;
 pub mod report;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use log_event::offset::NextOffset;
 
 use crate::assignment::TopicPartition;
-use crate::bulk_response::{HoldCause, RetryCause};
+use crate::cause::{HoldCause, RetryCause};
 
 /// Counts since the start. Items are counted once per try.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use log_event::record::RecordHeaders;
 use crate::assignment::{Assignments, TopicPartition};
 use crate::batcher::{Batcher, BulkLimits};
 use crate::bulk_request::{Record, RecordParts, SealedRequest, Unframeable, earlier, framed};
-use crate::bulk_response::HoldCause;
+use crate::cause::HoldCause;
 use crate::dead_letter::{DeadLetter, Rejection};
 use crate::index_names::IndexNames;
 use crate::report::{Counters, Held, LastError, PartitionStatus, Status};

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::{BulkId, Command, Pending, Sink, held};
 use crate::bulk_request::{Item, RecordParts, SealedRequest};
-use crate::bulk_response::{HoldCause, ItemVerdict, RequestVerdict, RetryCause, judge};
+use crate::bulk_response::{ItemVerdict, RequestVerdict, judge};
+use crate::cause::{HoldCause, RetryCause};
 use crate::report::{Held, LastError};
 use crate::retry::Pace;
 

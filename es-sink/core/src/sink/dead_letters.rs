@@ -14,7 +14,7 @@ use log_event::record::RecordHeaders;
 use super::{Command, InFlightCommit, Sink, coordinates, held};
 use crate::assignment::{Assignment, Ticket, TopicPartition};
 use crate::bulk_request::RecordParts;
-use crate::bulk_response::HoldCause;
+use crate::cause::HoldCause;
 use crate::dead_letter::{DeadLetter, RejectedRecord, Rejection};
 use crate::report::{LastError, dead_letter_label};
 use crate::retry::Pace;
