@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, dashboards, failover, instructions, nemesis, outage, page_speed, rescale, soak, test, up,
+    bench, dashboards, failover, incidents, instructions, nemesis, outage, page_speed, rescale,
+    soak, test, up,
 };
 
 /// The one tool of the logflow repository.
@@ -23,6 +24,8 @@ enum Command {
     Test(test::Options),
     /// Take Elasticsearch away for minutes under load, and report what that costs the sink.
     Outage(outage::Options),
+    /// Provoke every alert in a running pipeline, and tell after how long it fires and clears.
+    Incidents(incidents::Options),
     /// Break everything that can break under load, by a seeded schedule, and look for every event afterwards.
     Nemesis(nemesis::Options),
     /// Kill and restart each kind of process of a cluster under load, and measure what a client sees of it.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Up(options) => up::up(&options),
         Command::Test(options) => test::test(&options),
         Command::Outage(options) => outage::outage(&options),
+        Command::Incidents(options) => incidents::incidents(&options),
         Command::Nemesis(options) => nemesis::nemesis(&options),
         Command::Failover(options) => failover::failover(&options),
         Command::Rescale(options) => rescale::rescale(&options),

@@ -74,13 +74,31 @@ impl Pipeline {
         directory: PathBuf,
         interrupt: &Interrupt,
     ) -> Result<Self> {
+        Self::start_with(distribution, binaries, directory, &[], interrupt)
+    }
+
+    /// The same, with lines of `elasticsearch.yml` beside or instead of the template's.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn start_with(
+        distribution: &Distribution,
+        binaries: Binaries,
+        directory: PathBuf,
+        elasticsearch: &[(&str, &str)],
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let broker = Broker::alone("kafka", free_port()?, free_port()?, directory.join("kafka"));
-        let node = Node::alone(
+        let mut node = Node::alone(
             "elasticsearch",
             free_port()?,
             free_port()?,
             directory.join("elasticsearch"),
         );
+        let settings = elasticsearch.iter();
+        node.settings = settings
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let launched = |spec: Spec| -> Result<Process> {
             let mut process = Process::new(spec);
             process.launch()?;
