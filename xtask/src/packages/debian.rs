@@ -27,6 +27,16 @@ const IN_EVERY_IMAGE: [&str; 2] = ["libc6", "libgcc-s1"];
 const NOT_IN_AN_IMAGE: [&str; 1] = ["systemd"];
 /// How much of what was said there an error shows.
 const LOG_LINES: usize = 30;
+/// Namespaces, and an overlay of all files with the kernel's own file systems in it.
+const BEGINNING: &str = r#"
+mount --make-rprivate /
+mount -t tmpfs -o mode=0755 tmpfs "$0"
+cd "$0"
+mkdir upper work root
+mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+mount -t proc proc root/proc
+mount -t sysfs -o ro sysfs root/sys
+"#;
 /// What is done with the package on the machine inside this one.
 const INSTALL: &str = include_str!("install.sh");
 
@@ -54,6 +64,10 @@ pub fn check(
     step.done(&format!("{} is built", archive.display()));
     if !rustix::process::geteuid().is_root() {
         progress.say("dpkg: the package is not installed: only root can make a machine for it");
+        return Ok(());
+    }
+    if !lets_machines_be_made(&directory, interrupt)? {
+        progress.say("dpkg: the package is not installed: namespaces, or an overlay of its files, are denied to this machine, as in most containers");
         return Ok(());
     }
     let mut step = progress.step("dpkg", "installing the package where a systemd runs");
@@ -185,14 +199,31 @@ fn is_all_that_the_images_need(archive: &Path, root: &Path) -> Result<()> {
 }
 
 /// On a machine inside this one, because it is not this one's.
-fn install(root: &Path, directory: &Path, step: &mut Step, interrupt: &Interrupt) -> Result<()> {
-    fs::create_dir_all(directory.join("host"))?;
-    fs::write(directory.join("install.sh"), INSTALL)?;
+/// A command in namespaces of its own.
+fn unshare() -> Command {
     let mut unshare = Command::new("unshare");
     unshare
         .args(["--mount", "--pid", "--fork", "--kill-child"])
         .args(["--uts", "--ipc", "--net", "--cgroup"])
-        .arg("sh")
+        .arg("sh");
+    unshare
+}
+
+/// Whether the kernel gives us what `host.sh` begins with.
+fn lets_machines_be_made(directory: &Path, interrupt: &Interrupt) -> Result<bool> {
+    let host = directory.join("host");
+    fs::create_dir_all(&host)?;
+    let mut probe = unshare();
+    probe.args(["-ec", BEGINNING]).arg(&host);
+    let made = command::run(probe, interrupt, |_| {});
+    interrupt.check()?;
+    Ok(made.is_ok())
+}
+
+fn install(root: &Path, directory: &Path, step: &mut Step, interrupt: &Interrupt) -> Result<()> {
+    fs::write(directory.join("install.sh"), INSTALL)?;
+    let mut unshare = unshare();
+    unshare
         .arg(root.join("xtask/src/packages/host.sh"))
         .arg(directory)
         .arg("install.sh");
