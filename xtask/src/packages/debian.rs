@@ -27,6 +27,8 @@ const IN_EVERY_IMAGE: [&str; 2] = ["libc6", "libgcc-s1"];
 const NOT_IN_AN_IMAGE: [&str; 1] = ["systemd"];
 /// How much of what was said there an error shows.
 const LOG_LINES: usize = 30;
+/// How long that machine may be there: longer than `host.sh` gives what is done on it.
+const INSTALL_WITHIN: &str = "4m";
 /// What is done with the package on the machine inside this one.
 const INSTALL: &str = include_str!("install.sh");
 
@@ -188,8 +190,11 @@ fn is_all_that_the_images_need(archive: &Path, root: &Path) -> Result<()> {
 fn install(root: &Path, directory: &Path, step: &mut Step, interrupt: &Interrupt) -> Result<()> {
     fs::create_dir_all(directory.join("host"))?;
     fs::write(directory.join("install.sh"), INSTALL)?;
-    let mut unshare = Command::new("unshare");
+    let log = directory.join("install.sh.log");
+    fs::write(&log, "")?;
+    let mut unshare = Command::new("timeout");
     unshare
+        .args(["--signal", "KILL", INSTALL_WITHIN, "unshare"])
         .args(["--mount", "--pid", "--fork", "--kill-child"])
         .args(["--uts", "--ipc", "--net", "--cgroup"])
         .arg("sh")
@@ -198,7 +203,6 @@ fn install(root: &Path, directory: &Path, step: &mut Step, interrupt: &Interrupt
         .arg("install.sh");
     let result = command::run(unshare, interrupt, |line| step.note(line));
     result.with_context(|| {
-        let log = directory.join("install.sh.log");
         let said = fs::read_to_string(&log).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  | ");
