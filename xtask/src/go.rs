@@ -45,7 +45,7 @@ impl Go {
             processor(env::consts::ARCH)?
         );
         let home = own.module(&toolchain, interrupt)?;
-        make_executable(&home)?;
+        unpack(&home).with_context(|| format!("`{}`", home.display()))?;
         step.done(&format!(
             "Go {FETCHED} is there; the machine's is `{}`",
             version.trim()
@@ -105,17 +105,20 @@ impl Go {
     }
 }
 
-/// Modules have no programs; these are some.
-fn make_executable(home: &Path) -> Result<()> {
-    let tools = fs::read_dir(home.join("pkg/tool"))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    for directory in tools.chain([home.join("bin")]) {
-        for entry in fs::read_dir(&directory)
-            .with_context(|| format!("cannot read `{}`", directory.display()))?
-        {
+/// Does what a newer `go` would do itself: a module has no programs, and no modules within it.
+fn unpack(home: &Path) -> std::io::Result<()> {
+    let tools = fs::read_dir(home.join("pkg/tool"))?;
+    let tools = tools.map(|entry| std::io::Result::Ok(entry?.path()));
+    for directory in tools.chain([Ok(home.join("bin"))]) {
+        for entry in fs::read_dir(directory?)? {
             fs::set_permissions(entry?.path(), fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    for module in ["src", "src/cmd"].map(|module| home.join(module)) {
+        let manifest = module.join("go.mod");
+        if !manifest.is_file() {
+            fs::set_permissions(&module, fs::Permissions::from_mode(0o755))?;
+            fs::copy(module.join("_go.mod"), manifest)?;
         }
     }
     Ok(())

@@ -37,6 +37,8 @@ mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
 mount -t proc proc root/proc
 mount -t sysfs -o ro sysfs root/sys
 "#;
+/// How long that machine may be there: longer than `host.sh` gives what is done on it.
+const INSTALL_WITHIN: &str = "4m";
 /// What is done with the package on the machine inside this one.
 const INSTALL: &str = include_str!("install.sh");
 
@@ -198,11 +200,11 @@ fn is_all_that_the_images_need(archive: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// On a machine inside this one, because it is not this one's.
-/// A command in namespaces of its own.
+/// A command in namespaces of its own, for a while.
 fn unshare() -> Command {
-    let mut unshare = Command::new("unshare");
+    let mut unshare = Command::new("timeout");
     unshare
+        .args(["--signal", "KILL", INSTALL_WITHIN, "unshare"])
         .args(["--mount", "--pid", "--fork", "--kill-child"])
         .args(["--uts", "--ipc", "--net", "--cgroup"])
         .arg("sh");
@@ -220,8 +222,11 @@ fn lets_machines_be_made(directory: &Path, interrupt: &Interrupt) -> Result<bool
     Ok(made.is_ok())
 }
 
+/// On a machine inside this one, because it is not this one's.
 fn install(root: &Path, directory: &Path, step: &mut Step, interrupt: &Interrupt) -> Result<()> {
     fs::write(directory.join("install.sh"), INSTALL)?;
+    let log = directory.join("install.sh.log");
+    fs::write(&log, "")?;
     let mut unshare = unshare();
     unshare
         .arg(root.join("xtask/src/packages/host.sh"))
@@ -229,7 +234,6 @@ fn install(root: &Path, directory: &Path, step: &mut Step, interrupt: &Interrupt
         .arg("install.sh");
     let result = command::run(unshare, interrupt, |line| step.note(line));
     result.with_context(|| {
-        let log = directory.join("install.sh.log");
         let said = fs::read_to_string(&log).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  | ");
