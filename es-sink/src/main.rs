@@ -17,6 +17,7 @@ use es_sink::metrics::Metrics;
 use es_sink::status::StatusBoard;
 use es_sink::template::{Plan, Template, TemplateError};
 use service::access::Access;
+use service::command_line::Entry;
 use service::elasticsearch::Nodes;
 use service::operations;
 use service::server::Server;
@@ -30,18 +31,20 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long they may take to send a request's head, and stay idle between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What it does instead of its plain start, in the order of the help.
+const COMMANDS: &[Entry] = &[Entry::Group(GROUP)];
+
 #[global_allocator]
 static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let settings = Settings::load_with(PROGRAM, &GROUP, std::env::args_os(), |name| {
+    let settings = Settings::load_with(PROGRAM, COMMANDS, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });
-    let ended = settings.and_then(|(settings, command)| match command {
-        Some(command) => {
-            DeadLettersConfig::read(settings, command, now_ms()).map(|config| see_to(&config))
-        }
+    let ended = settings.and_then(|(settings, chosen)| match chosen {
+        Some(chosen) => DeadLettersConfig::read(settings, chosen.command, now_ms())
+            .map(|config| see_to(&config)),
         None => Config::read(settings, seed()).map(|(config, checked)| {
             if checked.stop_here {
                 eprintln!("es-sink: the configuration has no faults");

@@ -12,7 +12,7 @@ use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use service::access::Scope;
 use service::access::api_keys::NewKey;
-use service::command_line::{CommandGroup, Subcommand};
+use service::command_line::{CommandGroup, Shared, Subcommand};
 use service::settings::{Arity, Setting, Settings, SettingsError};
 
 /// The commands about keys.
@@ -22,7 +22,7 @@ pub const GROUP: CommandGroup = CommandGroup {
     commands: &[Subcommand {
         name: "new",
         about: "Make a key: its entry for the key file on stdout, the key itself, this once, on stderr",
-        shares: &[],
+        shares: Shared::These(&[]),
         flags: &[
             Setting::optional("id", "ID", "Names the key: letters, digits, `-` or `_`"),
             Setting::optional(
@@ -137,12 +137,14 @@ mod tests {
     use super::*;
     use crate::config::PROGRAM;
     use service::access::api_keys::ApiKeys;
+    use service::command_line::Entry;
     use std::ffi::OsString;
 
     fn read(args: &[&str]) -> Result<KeysConfig, String> {
         let args = ["ingest-gateway", "keys", "new"].iter().chain(args);
         let args = args.map(OsString::from);
-        let (settings, command) = Settings::load_with(PROGRAM, &GROUP, args, |_| None).unwrap();
+        let entries = &[Entry::Group(GROUP)];
+        let (settings, command) = Settings::load_with(PROGRAM, entries, args, |_| None).unwrap();
         assert!(command.is_some());
         KeysConfig::read(settings).map_err(|error| error.to_string())
     }

@@ -7,14 +7,18 @@ use anyhow::Context as _;
 use ingest_gateway::config::{Config, PROGRAM};
 use ingest_gateway::keys_command::{self, GROUP, KeysConfig};
 use ingest_gateway::server::Server;
+use service::command_line::Entry;
 use service::settings::{Settings, SettingsError};
 use service::{logging, shutdown::Shutdown};
+
+/// What it does instead of its plain start, in the order of the help.
+const COMMANDS: &[Entry] = &[Entry::Group(GROUP)];
 
 #[global_allocator]
 static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
 
 fn main() -> ExitCode {
-    let settings = Settings::load_with(PROGRAM, &GROUP, std::env::args_os(), |name| {
+    let settings = Settings::load_with(PROGRAM, COMMANDS, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });
     let code = settings.and_then(|(settings, command)| match command {

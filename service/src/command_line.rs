@@ -5,9 +5,28 @@
 //! command alone understands is given on the command line and nowhere else, so that nothing
 //! left in an environment decides what it does.
 
+use clap::ArgMatches;
 use clap::builder::{Arg, ArgAction, Command};
 
 use crate::settings::{Arity, Program, Setting, variable};
+
+/// What may be asked of a program instead of its plain start.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry {
+    /// One word that says it all: `es-sink doctor`.
+    Alone(Subcommand),
+    /// A word for the kind, and one for the command: `es-sink dead-letters list`.
+    Group(CommandGroup),
+}
+
+/// The command that was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    /// The name of its group, if it has one.
+    pub group: Option<&'static str>,
+    /// The command itself.
+    pub command: &'static Subcommand,
+}
 
 /// Commands of one kind: the `dead-letters` of `es-sink dead-letters list`.
 #[derive(Clone, Copy, Debug)]
@@ -20,25 +39,85 @@ pub struct CommandGroup {
     pub commands: &'static [Subcommand],
 }
 
-/// One command: the `list` of `es-sink dead-letters list`.
+/// One command: the `list` of `es-sink dead-letters list`, or all of `es-sink doctor`.
 #[derive(Clone, Copy, Debug)]
 pub struct Subcommand {
     /// In kebab case.
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// The names of the service's settings that it takes, too.
-    pub shares: &'static [&'static str],
+    /// The service's settings that it takes, too.
+    pub shares: Shared,
     /// What it alone takes.
     pub flags: &'static [Setting],
     /// What may stand behind the flags, any number of times.
     pub operand: Option<Setting>,
 }
 
+/// Which of the service's settings a command takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Shared {
+    /// All of them: it is about the service as it would start.
+    All,
+    /// Those of these names.
+    These(&'static [&'static str]),
+}
+
 impl Subcommand {
     /// What it alone takes, the operand included.
     pub(crate) fn own(&self) -> impl Iterator<Item = Setting> {
         self.flags.iter().copied().chain(self.operand)
+    }
+
+    /// Whether it takes the service's setting of this name.
+    pub(crate) fn takes(&self, setting: &str) -> bool {
+        match self.shares {
+            Shared::All => true,
+            Shared::These(names) => names.contains(&setting),
+        }
+    }
+}
+
+impl Entry {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Alone(command) => command.name,
+            Self::Group(group) => group.name,
+        }
+    }
+
+    fn command(&self, program: &Program) -> Command {
+        let group = match self {
+            Self::Alone(command) => return leaf(program, command),
+            Self::Group(group) => group,
+        };
+        let kind = Command::new(group.name)
+            .about(group.about)
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .disable_help_subcommand(true);
+        group.commands.iter().fold(kind, |kind, command| {
+            kind.subcommand(leaf(program, command))
+        })
+    }
+}
+
+impl Chosen {
+    /// The command that stands in `matches`, and what was given for it.
+    pub(crate) fn find<'m>(
+        entries: &'static [Entry],
+        matches: &'m ArgMatches,
+    ) -> Option<(Self, &'m ArgMatches)> {
+        let (name, given) = matches.subcommand()?;
+        let chosen = |group, command| Self { group, command };
+        match entries.iter().find(|entry| entry.name() == name)? {
+            Entry::Alone(command) => Some((chosen(None, command), given)),
+            Entry::Group(group) => {
+                let (name, given) = given.subcommand()?;
+                let command = group.commands.iter().find(|command| command.name == name)?;
+                Some((chosen(Some(group.name), command), given))
+            }
+        }
     }
 }
 
@@ -83,21 +162,15 @@ fn arg(program: Option<&Program>, setting: &Setting) -> Arg {
     }
 }
 
-/// Adds the group to the service's own command line.
-pub(crate) fn with_group(command: Command, program: &Program, group: &CommandGroup) -> Command {
-    let kind = Command::new(group.name)
-        .about(group.about)
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .disable_help_subcommand(true);
-    let kind = group.commands.iter().fold(kind, |kind, subcommand| {
-        kind.subcommand(leaf(program, subcommand))
-    });
-    // A setting of the service before the group's name would have no effect.
-    command
+/// Adds the commands to the service's own command line.
+pub(crate) fn with_commands(command: Command, program: &Program, entries: &[Entry]) -> Command {
+    // A setting of the service before the command's name would have no effect.
+    let command = command
         .args_conflicts_with_subcommands(true)
-        .disable_help_subcommand(true)
-        .subcommand(kind)
+        .disable_help_subcommand(true);
+    entries.iter().fold(command, |command, entry| {
+        command.subcommand(entry.command(program))
+    })
 }
 
 fn leaf(program: &Program, subcommand: &Subcommand) -> Command {
@@ -106,7 +179,7 @@ fn leaf(program: &Program, subcommand: &Subcommand) -> Command {
         command = command.arg(arg(None, flag));
     }
     for setting in program.settings {
-        if subcommand.shares.contains(&setting.name) {
+        if subcommand.takes(setting.name) {
             command = command.arg(arg(Some(program), setting));
         }
     }
@@ -141,22 +214,38 @@ mod tests {
         ],
     };
 
-    const GROUP: CommandGroup = CommandGroup {
-        name: "letters",
-        about: "Letters.",
-        commands: &[Subcommand {
-            name: "list",
-            about: "Lists them.",
-            shares: &["brokers"],
-            flags: &[
-                Setting::new("first", "N", "10", "How many."),
-                Setting::switch("json", "As JSON."),
-            ],
-            operand: Some(Setting::optional("place", "PLACE", "Which.").many(Arity::List)),
-        }],
+    const LIST: Subcommand = Subcommand {
+        name: "list",
+        about: "Lists them.",
+        shares: Shared::These(&["brokers"]),
+        flags: &[
+            Setting::new("first", "N", "10", "How many."),
+            Setting::switch("json", "As JSON."),
+        ],
+        operand: Some(Setting::optional("place", "PLACE", "Which.").many(Arity::List)),
     };
 
-    type Loaded = (Settings, Option<&'static Subcommand>);
+    const ENTRIES: &[Entry] = &[
+        Entry::Alone(Subcommand {
+            name: "doctor",
+            about: "Examines.",
+            shares: Shared::All,
+            flags: &[Setting::switch("json", "As JSON.")],
+            operand: None,
+        }),
+        Entry::Group(CommandGroup {
+            name: "letters",
+            about: "Letters.",
+            commands: &[LIST],
+        }),
+        Entry::Group(CommandGroup {
+            name: "topics",
+            about: "Topics.",
+            commands: &[LIST],
+        }),
+    ];
+
+    type Loaded = (Settings, Option<Chosen>);
 
     fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Loaded, SettingsError> {
         let args = std::iter::once("test-service")
@@ -166,7 +255,7 @@ mod tests {
             let found = env.iter().find(|(key, _)| *key == name)?;
             Some(found.1.to_owned())
         };
-        Settings::load_with(PROGRAM, &GROUP, args, env)
+        Settings::load_with(PROGRAM, ENTRIES, args, env)
     }
 
     #[test]
@@ -185,7 +274,11 @@ mod tests {
         ];
         let (mut settings, command) =
             load(&["letters", "list", "--json", "0:1", "0:2"], &env).unwrap();
-        assert_eq!(command.unwrap().name, "list");
+        let chosen = command.unwrap();
+        assert_eq!(
+            (chosen.group, chosen.command.name),
+            (Some("letters"), "list")
+        );
         assert_eq!(settings.list::<String>("brokers"), ["e:1"]);
         assert_eq!(settings.value::<u32>("first"), 10);
         assert!(settings.switch("json"));
@@ -196,6 +289,31 @@ mod tests {
         let (mut settings, _) = load(&flag, &env).unwrap();
         assert_eq!(settings.list::<String>("brokers"), ["f:1"]);
         assert_eq!(settings.value::<u32>("first"), 2);
+    }
+
+    #[test]
+    fn a_command_may_stand_alone_and_take_all_settings() {
+        let args = ["doctor", "--json", "--limit", "1", "--brokers", "a:1"];
+        let (mut settings, chosen) = load(&args, &[]).unwrap();
+        let chosen = chosen.unwrap();
+        assert_eq!((chosen.group, chosen.command.name), (None, "doctor"));
+        assert_eq!(settings.value::<u32>("limit"), 1);
+        assert_eq!(settings.list::<String>("brokers"), ["a:1"]);
+        assert!(settings.switch("json"));
+    }
+
+    #[test]
+    fn groups_may_have_commands_of_the_same_name() {
+        let (_, chosen) = load(&["topics", "list"], &[]).unwrap();
+        assert_eq!(chosen.unwrap().group, Some("topics"));
+    }
+
+    #[test]
+    fn the_help_lists_every_command() {
+        let help = load(&["--help"], &[]).unwrap_err().to_string();
+        for name in ["doctor", "letters", "topics"] {
+            assert!(help.contains(name), "{help}");
+        }
     }
 
     #[test]
@@ -219,6 +337,8 @@ mod tests {
             &["letters"][..],
             &["letters", "list", "--limit", "1"],
             &["--brokers", "a:1", "letters", "list"],
+            &["--brokers", "a:1", "doctor"],
+            &["doctor", "list"],
         ] {
             assert!(
                 matches!(load(args, &[]), Err(SettingsError::Usage(_))),

@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::command_line::{CommandGroup, Subcommand, command, with_group};
+use crate::command_line::{Chosen, Entry, Subcommand, command, with_commands};
 
 /// How often a setting may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,18 +169,17 @@ impl Settings {
     /// [`SettingsError::Usage`] if the command line cannot be read.
     pub fn load_with(
         program: Program,
-        group: &CommandGroup,
+        entries: &'static [Entry],
         args: impl IntoIterator<Item = OsString>,
         env: impl Fn(&str) -> Option<String>,
-    ) -> Result<(Self, Option<&'static Subcommand>), SettingsError> {
-        let matches = with_group(command(&program), &program, group).try_get_matches_from(args)?;
-        let in_group = matches.subcommand().and_then(|(_, kind)| kind.subcommand());
-        let chosen = in_group.and_then(|(name, leaf)| {
-            let command = group.commands.iter().find(|command| command.name == name)?;
-            Some((command, leaf))
-        });
-        Ok(match chosen {
-            Some((command, leaf)) => (Self::read(program, Some(command), leaf, env), Some(command)),
+    ) -> Result<(Self, Option<Chosen>), SettingsError> {
+        let known = with_commands(command(&program), &program, entries);
+        let matches = known.try_get_matches_from(args)?;
+        Ok(match Chosen::find(entries, &matches) {
+            Some((chosen, given)) => {
+                let settings = Self::read(program, Some(chosen.command), given, env);
+                (settings, Some(chosen))
+            }
             None => (Self::read(program, None, &matches, env), None),
         })
     }
@@ -209,7 +208,7 @@ impl Settings {
         };
         for setting in program.settings {
             let file_value = from_file.remove(setting.name);
-            if command.is_some_and(|command| !command.shares.contains(&setting.name)) {
+            if command.is_some_and(|command| !command.takes(setting.name)) {
                 continue;
             }
             if let Some(given) = settings.pick(setting, matches, &env, file_value) {

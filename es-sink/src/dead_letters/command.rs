@@ -2,7 +2,7 @@
 //!
 //! In the flow: `service::settings` → **`command`** → `dead_letters`. Pure.
 
-use service::command_line::{CommandGroup, Subcommand};
+use service::command_line::{CommandGroup, Shared, Subcommand};
 use service::kafka::KafkaProperty;
 use service::settings::{Arity, Setting, Settings, SettingsError};
 
@@ -10,12 +10,12 @@ use super::filter::{Filter, Moment};
 use super::letter::Place;
 
 /// The settings of the service that tell where dead letters are.
-const SHARED: &[&str] = &[
+const SHARED: Shared = Shared::These(&[
     "kafka-brokers",
     "kafka-property",
     "group-id",
     "dead-letter-topic",
-];
+]);
 
 const REASON: Setting = Setting::optional(
     "reason",
@@ -225,14 +225,17 @@ fn filter(settings: &mut Settings, now_ms: i64) -> Filter {
 mod tests {
     use std::ffi::OsString;
 
+    use service::command_line::Entry;
+
     use super::*;
     use crate::config::PROGRAM;
 
     fn read(args: &[&str]) -> Result<DeadLettersConfig, SettingsError> {
         let given = ["es-sink", "dead-letters"].into_iter();
         let args = given.chain(args.iter().copied()).map(OsString::from);
-        let (settings, command) = Settings::load_with(PROGRAM, &GROUP, args, |_| None)?;
-        DeadLettersConfig::read(settings, command.unwrap(), 10_000)
+        let entries = &[Entry::Group(GROUP)];
+        let (settings, chosen) = Settings::load_with(PROGRAM, entries, args, |_| None)?;
+        DeadLettersConfig::read(settings, chosen.unwrap().command, 10_000)
     }
 
     fn order(args: &[&str]) -> Order {
