@@ -229,8 +229,9 @@ impl Config {
         let for_a_reply = ByteSize(for_records / 4).bytes() / bulk_concurrency.max(1);
         let millis = |span: Span| span.0.max(Duration::from_millis(1));
         let group: String = settings.value("group-id");
-        let nodes = settings.list("elasticsearch-url");
-        let login = Login::from_settings(&mut settings, &nodes);
+        let nodes: Vec<NodeUrl> = settings.list("elasticsearch-url");
+        let written = nodes.iter().any(NodeUrl::has_credentials);
+        let login = Login::from_settings(&mut settings, &login::ELASTICSEARCH, written);
         let config = Self {
             listen: settings.value("listen"),
             access: Access::of_observers(&mut settings),

@@ -114,6 +114,8 @@ const PROGRAM: Program = Program {
             "Where an es-sink tells its status, http://HOST:9102; give all of them, or a name that stands for all",
         )
         .many(Arity::List),
+        login::SINK_CREDENTIALS,
+        login::SINK_CA,
         Setting::optional("kafka-property", "KEY=VALUE", "A property for librdkafka")
             .many(Arity::Lines),
         Setting::new(
@@ -166,6 +168,8 @@ pub struct Config {
     pub concurrent_tails_max: u32,
     /// Where the sinks tell their status.
     pub sinks: Vec<Url>,
+    /// Who we are to them.
+    pub sink_login: Login,
     /// The largest request body.
     pub body_bytes_max: usize,
 }
@@ -182,7 +186,11 @@ impl Config {
         let mut settings = Settings::load(PROGRAM, args, env)?;
         let listen = settings.value("listen");
         let elasticsearch: Vec<NodeUrl> = settings.list("elasticsearch-url");
-        let login = Login::from_settings(&mut settings, &elasticsearch);
+        let written = elasticsearch.iter().any(NodeUrl::has_credentials);
+        let login = Login::from_settings(&mut settings, &login::ELASTICSEARCH, written);
+        let sinks: Vec<Url> = settings.list("sink-url");
+        let written = sinks.iter().any(|sink| !sink.username().is_empty());
+        let sink_login = Login::from_settings(&mut settings, &login::SINKS, written);
         let config = Self {
             listen,
             access: Access::from_settings(&mut settings, listen),
@@ -206,7 +214,8 @@ impl Config {
                 properties: settings.list("kafka-property"),
             },
             concurrent_tails_max: settings.value("max-tails"),
-            sinks: settings.list("sink-url"),
+            sinks,
+            sink_login,
             body_bytes_max: settings.value::<ByteSize>("max-body-bytes").bytes(),
         };
         if config.elasticsearch.is_empty() {
@@ -240,8 +249,11 @@ impl Config {
         if !(1..=1_000).contains(&config.concurrent_exports_max) {
             settings.reject("max-concurrent-exports", "must be 1 to 1000");
         }
-        if config.sinks.iter().any(Url::cannot_be_a_base) {
-            settings.reject("sink-url", "is written http://HOST:PORT");
+        if !config.sinks.iter().all(is_of_http) {
+            settings.reject(
+                "sink-url",
+                "is written http://HOST:PORT or https://HOST:PORT",
+            );
         }
         if !(1..=1_000).contains(&config.concurrent_tails_max) {
             settings.reject("max-tails", "must be 1 to 1000");
@@ -256,6 +268,10 @@ impl Config {
         let checked = settings.finish()?;
         Ok((config, checked))
     }
+}
+
+fn is_of_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.has_host()
 }
 
 /// The indices to search, with `{tenant}` for whose they are.

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// What is told of a refusal's text.
+const REFUSAL_CHARS_MAX: usize = 200;
+
 /// How the pipeline is doing.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Pipeline {
@@ -25,7 +28,7 @@ pub struct Sink {
     /// Its `--sink-url`.
     #[schema(example = "http://127.0.0.1:9102")]
     pub address: String,
-    /// Whether it answers.
+    /// Whether it tells its state.
     pub reachable: bool,
     /// Whether it says that it is ready.
     pub ready: bool,
@@ -107,6 +110,27 @@ impl Sink {
             reasons: vec![reason],
             ..Self::default()
         }
+    }
+
+    /// What answers `/status` with a refusal, and why that may be; `by_key` is whether a key was sent.
+    #[must_use]
+    pub fn refused(address: &str, status: u16, body: &[u8], by_key: bool) -> Self {
+        let detail: String = String::from_utf8_lossy(body)
+            .trim()
+            .chars()
+            .take(REFUSAL_CHARS_MAX)
+            .collect();
+        let reason = match (status, by_key) {
+            (401, false) => {
+                "it asks for a key: give one of the scope `observe` by `--sink-credentials`"
+                    .to_owned()
+            }
+            (401 | 403, _) => {
+                format!("it does not take the key of `--sink-credentials`: {detail}")
+            }
+            _ => format!("what answers there is no es-sink: it answers {status} to /status"),
+        };
+        Self::silent(address, reason)
     }
 
     /// What a sink's `/status` and `/readyz` say.
@@ -200,6 +224,27 @@ mod tests {
             }],
         };
         assert_eq!(sink, expected);
+    }
+
+    #[test]
+    fn a_sink_that_refuses_is_told_with_the_way_in() {
+        let told = |status, body: &[u8], by_key| {
+            let sink = Sink::refused("http://a", status, body, by_key);
+            assert!(!sink.reachable);
+            sink.reasons.join("")
+        };
+        assert_eq!(
+            told(401, b"the request carries no API key\n", false),
+            "it asks for a key: give one of the scope `observe` by `--sink-credentials`"
+        );
+        assert_eq!(
+            told(403, b"the API key lacks the scope `observe`\n", true),
+            "it does not take the key of `--sink-credentials`: the API key lacks the scope `observe`"
+        );
+        assert_eq!(
+            told(404, b"<html>", true),
+            "what answers there is no es-sink: it answers 404 to /status"
+        );
     }
 
     #[test]

@@ -87,6 +87,7 @@ pub fn router(
     let operations = service::operations::router(metrics.registry(), readiness, &config.access);
     config.access.watch(metrics.namespace());
     config.login.watch(metrics.namespace());
+    config.sink_login.watch(metrics.namespace());
     if let Some(tls) = &config.tls {
         tls.watch(metrics.namespace());
     }

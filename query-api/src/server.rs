@@ -41,7 +41,8 @@ pub async fn run(config: Config) -> io::Result<()> {
         io::Error::new(error.kind(), reason)
     })?;
     tracing::info!(address = %listener.local_addr()?, index = config.indices.as_str(), "listening");
-    let sinks = Sinks::new(config.sinks.clone()).map_err(io::Error::other)?;
+    let sinks =
+        Sinks::new(config.sinks.clone(), config.sink_login.clone()).map_err(io::Error::other)?;
     let tails = Tails::new(
         config.kafka.clone(),
         config.concurrent_tails_max,

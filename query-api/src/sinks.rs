@@ -1,14 +1,18 @@
 //! Asks the sinks how they are doing.
 //!
-//! In the flow: `routes` → **`sinks`** → `pipeline`. All at once, and none for longer than [`TIMEOUT`].
+//! In the flow: `routes` → **`sinks`** → `pipeline`. All at once, and none for longer than [`TIMEOUT`]; a sink that is
+//! guarded is shown the key of `--sink-credentials`.
 
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Url};
+use service::login::Login;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 use url::Host;
@@ -23,6 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Sinks {
     client: Client,
     addresses: Vec<Url>,
+    login: Login,
 }
 
 impl Sinks {
@@ -30,9 +35,17 @@ impl Sinks {
     ///
     /// # Errors
     /// If TLS cannot be set up.
-    pub fn new(addresses: Vec<Url>) -> reqwest::Result<Self> {
-        let client = Client::builder().timeout(TIMEOUT).build()?;
-        Ok(Self { client, addresses })
+    pub fn new(addresses: Vec<Url>, login: Login) -> Result<Self, String> {
+        let mut client = Client::builder().timeout(TIMEOUT);
+        for authority in login.authorities()?.into_iter().flatten() {
+            client = client.add_root_certificate(authority);
+        }
+        let client = client.build().map_err(|error| innermost(&error))?;
+        Ok(Self {
+            client,
+            addresses,
+            login,
+        })
     }
 
     /// What each says, in the order of `--sink-url`.
@@ -42,30 +55,58 @@ impl Sinks {
     }
 
     async fn ask_one(&self, address: &Url) -> Sink {
-        let shown = address.as_str().trim_end_matches('/');
+        let shown = shown(address);
         let answers = tokio::try_join!(self.get(address, "status"), self.get(address, "readyz"));
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         match answers {
-            Ok((status, readiness)) => Sink::read(shown, &status, &readiness, now),
+            Ok(((200, status), (_, readiness))) => Sink::read(&shown, &status, &readiness, now),
+            Ok(((refusal, body), _)) => {
+                let by_key = self.login.authorization().is_some() || !address.username().is_empty();
+                Sink::refused(&shown, refusal, &body, by_key)
+            }
             Err(error) => {
                 tracing::debug!(%error, sink = shown, "a sink does not answer");
                 let reason = if error.is_timeout() {
-                    "does not answer in time"
+                    "does not answer in time".to_owned()
                 } else {
-                    "cannot be reached"
+                    format!("cannot be reached: {}", innermost(&error))
                 };
-                Sink::silent(shown, reason.to_owned())
+                Sink::silent(&shown, reason)
             }
         }
     }
 
-    /// `/readyz` answers 503 with the reasons, so no status is an error here.
-    async fn get(&self, address: &Url, path: &str) -> reqwest::Result<Bytes> {
+    /// The status and the body; `/readyz` answers 503 with the reasons, so no status is an error here.
+    async fn get(&self, address: &Url, path: &str) -> reqwest::Result<(u16, Bytes)> {
         let mut url = address.clone();
         url.set_path(path);
-        self.client.get(url).send().await?.bytes().await
+        let mut request = self.client.get(url);
+        if let Some(authorization) = self.login.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let reply = request.send().await?;
+        Ok((reply.status().as_u16(), reply.bytes().await?))
     }
+}
+
+/// Without the credentials that may stand in it.
+fn shown(address: &Url) -> String {
+    let mut bare = address.clone();
+    let cleared = bare.set_username("").and_then(|()| bare.set_password(None));
+    match cleared {
+        Ok(()) => bare.as_str().trim_end_matches('/').to_owned(),
+        Err(()) => "a sink without a host".to_owned(),
+    }
+}
+
+/// The last cause says what happened; those before it, that something did.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut innermost = error.source();
+    while let Some(deeper) = innermost.and_then(std::error::Error::source) {
+        innermost = Some(deeper);
+    }
+    innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Where the sinks of an address are: all that its name stands for, as that of a headless service in Kubernetes does.
@@ -101,7 +142,65 @@ fn behind(address: &Url, found: impl Iterator<Item = SocketAddr>) -> Vec<Url> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::sync::Arc;
+
+    use axum::Router;
+    use axum::routing::get;
+    use service::access::api_keys::{ApiKeys, NewKey};
+    use service::access::{Access, Scope};
+    use service::operations;
+
     use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_guarded_sink_tells_its_state_to_who_shows_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let observer = NewKey::make("observer", &[Scope::Observe], None, None, [1; 32]).unwrap();
+        let sender = NewKey::make("sender", &[Scope::Ingest], None, None, [2; 32]).unwrap();
+        let entries = format!("{}{}", observer.entry, sender.entry);
+        let keys = ApiKeys::load(file("keys.toml", &entries)).unwrap();
+        let told = Router::new()
+            .route("/status", get(|| async { r#"{"partitions":[{"lag":3}]}"# }))
+            .route(
+                "/readyz",
+                get(|| async { r#"{"ready":true,"reasons":[]}"# }),
+            );
+        let guarded = operations::guarded(told, &Access::by(Arc::new(keys)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, guarded).await });
+        let ask = async |args: &[&str]| {
+            let given = [&["query-api", "--sink-url", &url], args].concat();
+            let (config, _) = Config::load(given.iter().map(OsString::from), |_| None).unwrap();
+            let sinks = Sinks::new(config.sinks, config.sink_login).unwrap();
+            sinks.ask().await.pop().unwrap()
+        };
+        let line = |key: &NewKey| {
+            let token = key.credential.to_token();
+            token.replacen('.', ":", 1)
+        };
+        let observer = file("observer", &line(&observer)).display().to_string();
+        let sender = file("sender", &line(&sender)).display().to_string();
+        let sink = ask(&["--sink-credentials", &observer]).await;
+        assert_eq!(
+            (sink.reachable, sink.ready, sink.lag),
+            (true, true, Some(3))
+        );
+        let sink = ask(&[]).await;
+        assert!(sink.reasons[0].contains("asks for a key"), "{sink:?}");
+        let sink = ask(&["--sink-credentials", &sender]).await;
+        assert!(
+            sink.reasons[0].contains("lacks the scope `observe`"),
+            "{sink:?}"
+        );
+    }
 
     #[track_caller]
     fn check(address: &str, found: &[&str], places: &[&str]) {
@@ -125,6 +224,12 @@ mod tests {
             &["fd00::2", "fd00::1"],
             &["http://[fd00::1]:9102/", "http://[fd00::2]:9102/"],
         );
+    }
+
+    #[test]
+    fn the_key_in_an_address_is_not_shown() {
+        let address = "https://observer:secret@sinks:9102/".parse().unwrap();
+        assert_eq!(shown(&address), "https://sinks:9102");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Who a service is to Elasticsearch, and whom it trusts.
+//! Who a service is to those that it asks, and whom it trusts: to Elasticsearch, and query-api to the sinks.
 //!
-//! In the flow: files → **`login`** → `elasticsearch`. A password or an API key is in a file, and so can be replaced
+//! In the flow: files → **`login`** → `elasticsearch`, query-api's `sinks`. A password or an API key is in a file, and so can be replaced
 //! while the service runs; only who writes them into a node's address has to start it again.
 
 use std::path::PathBuf;
@@ -11,7 +11,6 @@ use base64::engine::general_purpose::STANDARD;
 use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::headers::HeaderValue;
 
-use crate::elasticsearch::NodeUrl;
 use crate::metrics::Namespace;
 use crate::reloaded::Reloaded;
 use crate::settings::{Setting, Settings};
@@ -29,37 +28,94 @@ pub const ELASTICSEARCH_CA: Setting = Setting::optional(
     "Authorities, as PEM, that vouch for Elasticsearch's certificates beside those of the system",
 );
 
+/// The setting for the file with the credentials for sinks.
+pub const SINK_CREDENTIALS: Setting = Setting::optional(
+    "sink-credentials",
+    "FILE",
+    "Who this service is to sinks that ask for a key of the scope `observe`, in one line: `ID:SECRET`; it is read again whenever it changes",
+);
+/// The setting for the file with the authorities of sinks.
+pub const SINK_CA: Setting = Setting::optional(
+    "sink-ca",
+    "FILE",
+    "Authorities, as PEM, that vouch for the sinks' certificates beside those of the system",
+);
+
+/// Whom a login is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The setting of its addresses.
+    addresses: &'static str,
+    credentials: &'static str,
+    ca: &'static str,
+    /// What the log calls the file with the credentials.
+    what: &'static str,
+    stale_metric: &'static str,
+    stale_help: &'static str,
+}
+
+/// The nodes of Elasticsearch.
+pub const ELASTICSEARCH: Peer = Peer {
+    addresses: "elasticsearch-url",
+    credentials: ELASTICSEARCH_CREDENTIALS.name,
+    ca: ELASTICSEARCH_CA.name,
+    what: "the credentials for Elasticsearch",
+    stale_metric: "elasticsearch_credentials_stale",
+    stale_help: "1 if the file with the credentials for Elasticsearch has a fault, and those from before count; else 0.",
+};
+/// The sinks that tell their state.
+pub const SINKS: Peer = Peer {
+    addresses: "sink-url",
+    credentials: SINK_CREDENTIALS.name,
+    ca: SINK_CA.name,
+    what: "the credentials for the sinks",
+    stale_metric: "sink_credentials_stale",
+    stale_help: "1 if the file with the credentials for the sinks has a fault, and those from before count; else 0.",
+};
+
 /// What is shown to the nodes, and what they have to show. Clones share the file.
 #[derive(Clone, Debug, Default)]
 pub struct Login {
-    credentials: Option<Arc<Reloaded<HeaderValue>>>,
+    credentials: Option<Credentials>,
     authorities: Option<Vec<u8>>,
 }
 
+#[derive(Clone, Debug)]
+struct Credentials {
+    peer: Peer,
+    header: Arc<Reloaded<HeaderValue>>,
+}
+
 impl Login {
-    /// Reads `--elasticsearch-credentials` and `--elasticsearch-ca`; what is wrong with the files is a fault of the
-    /// settings.
-    pub fn from_settings(settings: &mut Settings, nodes: &[NodeUrl]) -> Self {
-        let file: Option<PathBuf> = settings.optional("elasticsearch-credentials");
-        if file.is_some() && nodes.iter().any(NodeUrl::has_credentials) {
-            let why = "contradicts the credentials in `elasticsearch-url`; give one of them";
-            settings.reject("elasticsearch-credentials", why);
+    /// Reads the two settings of `peer`; what is wrong with the files is a fault of the settings. Credentials may stand
+    /// in the addresses instead, as `addresses_have_credentials` says, but not in both.
+    pub fn from_settings(
+        settings: &mut Settings,
+        peer: &Peer,
+        addresses_have_credentials: bool,
+    ) -> Self {
+        let file: Option<PathBuf> = settings.optional(peer.credentials);
+        if file.is_some() && addresses_have_credentials {
+            let addresses = peer.addresses;
+            let why = format!("contradicts the credentials in `{addresses}`; give one of them");
+            settings.reject(peer.credentials, why);
         }
         let credentials = file.and_then(|file| {
-            let loaded = Reloaded::load(
-                "the credentials for Elasticsearch",
-                vec![file],
-                |contents| authorization(contents.first().map_or(&[], Vec::as_slice)),
-            );
+            let loaded = Reloaded::load(peer.what, vec![file], |contents| {
+                authorization(contents.first().map_or(&[], Vec::as_slice))
+            });
             match loaded {
-                Ok(credentials) => Some(Arc::new(credentials)),
+                Ok(header) => Some(Credentials {
+                    peer: *peer,
+                    header: Arc::new(header),
+                }),
                 Err(error) => {
-                    settings.reject("elasticsearch-credentials", error);
+                    settings.reject(peer.credentials, error);
                     None
                 }
             }
         });
-        let file: Option<PathBuf> = settings.optional("elasticsearch-ca");
+        let file: Option<PathBuf> = settings.optional(peer.ca);
         let authorities = file.and_then(|file| {
             let read = std::fs::read(&file).map_err(|error| error.to_string());
             let checked = read.and_then(|pem| match Certificate::from_pem(&pem) {
@@ -69,7 +125,7 @@ impl Login {
             checked
                 .map_err(|error| {
                     let reason = format!("`{}`: {error}", file.display());
-                    settings.reject("elasticsearch-ca", reason);
+                    settings.reject(peer.ca, reason);
                 })
                 .ok()
         });
@@ -81,32 +137,36 @@ impl Login {
 
     /// From now on the credentials are read again whenever their file changes.
     pub fn watch(&self, metrics: &Namespace) {
-        let Some(credentials) = &self.credentials else {
+        let Some(Credentials { peer, header }) = &self.credentials else {
             return;
         };
-        credentials.watch();
-        let credentials = Arc::clone(credentials);
-        metrics.watch(
-            "elasticsearch_credentials_stale",
-            "1 if the file with the credentials for Elasticsearch has a fault, and those from before count; else 0.",
-            move || f64::from(u8::from(credentials.is_stale())),
-        );
+        header.watch();
+        let header = Arc::clone(header);
+        metrics.watch(peer.stale_metric, peer.stale_help, move || {
+            f64::from(u8::from(header.is_stale()))
+        });
     }
 
-    /// What `Authorization` says of the next request; `None` leaves it to the node's address.
-    pub(crate) fn authorization(&self) -> Option<HeaderValue> {
+    /// What `Authorization` says of the next request; `None` leaves it to the address.
+    #[must_use]
+    pub fn authorization(&self) -> Option<HeaderValue> {
         let credentials = self.credentials.as_ref()?;
-        Some(HeaderValue::clone(&credentials.current()))
+        Some(HeaderValue::clone(&credentials.header.current()))
+    }
+
+    /// Who vouches for certificates beside the authorities of the system.
+    ///
+    /// # Errors
+    /// If they cannot be read, which [`Login::from_settings`] has excluded.
+    pub fn authorities(&self) -> Result<Option<Certificate>, String> {
+        let read = self.authorities.as_deref().map(Certificate::from_pem);
+        read.transpose().map_err(|error| error.to_string())
     }
 
     /// How a node's certificate is checked.
     pub(crate) fn validation(&self) -> Result<CertificateValidation, String> {
-        match &self.authorities {
-            None => Ok(CertificateValidation::Default),
-            Some(pem) => Certificate::from_pem(pem)
-                .map(CertificateValidation::Full)
-                .map_err(|error| error.to_string()),
-        }
+        let authorities = self.authorities()?;
+        Ok(authorities.map_or(CertificateValidation::Default, CertificateValidation::Full))
     }
 }
 

@@ -7,6 +7,7 @@ use expect_test::{Expect, expect};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use service::elasticsearch::Nodes;
+use service::login::Login;
 use service::shutdown::Shutdown;
 use std::ffi::OsString;
 use std::future::Future as _;
@@ -25,7 +26,7 @@ fn router_to(address: &str, args: &[&str]) -> Router {
     let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());
-    let sinks = Sinks::new(config.sinks.clone()).unwrap();
+    let sinks = Sinks::new(config.sinks.clone(), Login::default()).unwrap();
     let redriver = Redriver::new(config.kafka.clone(), Shutdown::never());
     router(&config, searcher, tails, sinks, redriver, metrics)
 }
@@ -261,7 +262,7 @@ async fn readiness_is_what_the_probe_found() {
     let elasticsearch = Elasticsearch::new(nodes, metrics.clone());
     let searcher = Searcher::new(&config, elasticsearch, metrics.clone());
     let tails = Tails::new(config.kafka.clone(), 1, Shutdown::never());
-    let sinks = Sinks::new(config.sinks.clone()).unwrap();
+    let sinks = Sinks::new(config.sinks.clone(), Login::default()).unwrap();
     let redriver = Redriver::new(config.kafka.clone(), Shutdown::never());
     let router = router(&config, searcher.clone(), tails, sinks, redriver, metrics);
     let before = send(&router, Method::GET, "/readyz", "").await;
