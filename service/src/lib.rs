@@ -13,7 +13,7 @@
 //! 8. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
 //! 9. [`shutdown`]: SIGTERM drains.
 //!
-//! [`allocator`] is where the memory of all of it comes from.
+//! [`doctor`] examines beforehand whether all that these reach for is there. [`allocator`] is where the memory of all of it comes from.
 
 pub mod settings;
 pub mod command_line;
@@ -31,4 +31,5 @@ pub mod reloaded;
 pub mod access;
 pub mod operations;
 pub mod shutdown;
+pub mod doctor;
 pub mod allocator;

@@ -127,6 +127,12 @@ impl Tls {
         Ok(Self { files })
     }
 
+    /// When the certificate that new connections get expires, in seconds since 1970.
+    #[must_use]
+    pub fn expires_unix_seconds(&self) -> i64 {
+        self.files.current().expires_unix_seconds
+    }
+
     /// From now on the files are read again whenever they change.
     pub fn watch(&self, metrics: &Namespace) {
         self.files.watch();

@@ -107,7 +107,7 @@ fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
         };
     let Some(brokers) = brokers(&client, needs) else {
         return vec![
-            verdict::no_answer(&client.context().seen()),
+            verdict::no_answer(&client.client().context().seen()),
             Finding::warn(
                 "Kafka topics and privileges",
                 "could not be asked for; run this again when Kafka answers",
@@ -162,12 +162,8 @@ fn brokers(client: &BaseProducer<Witness>, needs: &KafkaNeeds) -> Option<BTreeSe
             );
         }
         let refused = [Code::Authentication, Code::SSL];
-        if client
-            .context()
-            .seen()
-            .iter()
-            .any(|(code, _)| refused.contains(code))
-        {
+        let seen = client.client().context().seen();
+        if seen.iter().any(|(code, _)| refused.contains(code)) {
             return None;
         }
     }
