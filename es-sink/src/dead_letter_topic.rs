@@ -92,6 +92,22 @@ impl DeadLetterTopic {
         properties: &[KafkaProperty],
         transactional_id: &str,
     ) -> Result<Self, KafkaError> {
+        let config = Self::client(brokers, properties, transactional_id);
+        // Faults of the configuration show at the start.
+        config.create_native_config()?;
+        Ok(Self {
+            config,
+            topic: topic.to_owned(),
+            producer: None,
+        })
+    }
+
+    /// How its producer is set up.
+    pub(crate) fn client(
+        brokers: &[String],
+        properties: &[KafkaProperty],
+        transactional_id: &str,
+    ) -> ClientConfig {
         let needed = [
             ("client.id", "es-sink"),
             ("transactional.id", transactional_id),
@@ -105,14 +121,7 @@ impl DeadLetterTopic {
             ("queue.buffering.max.kbytes", "32768"),
         ];
         let properties = connection_properties(properties);
-        let config = client_config(brokers, &needed, &properties, &FIXED_PRODUCER_PROPERTIES);
-        // Faults of the configuration show at the start.
-        config.create_native_config()?;
-        Ok(Self {
-            config,
-            topic: topic.to_owned(),
-            producer: None,
-        })
+        client_config(brokers, &needed, &properties, &FIXED_PRODUCER_PROPERTIES)
     }
 
     /// Carries out transactions until nobody can order any more.

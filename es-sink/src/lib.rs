@@ -17,6 +17,7 @@
 //!     the logs reach while nothing is read.
 //!
 //! Beside the walk: [`dead_letters`] shows what step 8 kept, and sends it back to where step 3 reads.
+//! [`doctor`] examines beforehand whether all that the steps reach for is there.
 
 pub mod config;
 pub mod template;
@@ -34,3 +35,4 @@ pub mod log_ends;
 pub mod status;
 pub mod metrics;
 pub mod dead_letters;
+pub mod doctor;

@@ -18,6 +18,7 @@ use es_sink::status::StatusBoard;
 use es_sink::template::{Plan, Template, TemplateError};
 use service::access::Access;
 use service::command_line::Entry;
+use service::doctor;
 use service::elasticsearch::Nodes;
 use service::operations;
 use service::server::Server;
@@ -32,7 +33,7 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What it does instead of its plain start, in the order of the help.
-const COMMANDS: &[Entry] = &[Entry::Group(GROUP)];
+const COMMANDS: &[Entry] = &[Entry::Alone(doctor::COMMAND), Entry::Group(GROUP)];
 
 #[global_allocator]
 static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
@@ -42,7 +43,14 @@ fn main() -> ExitCode {
     let settings = Settings::load_with(PROGRAM, COMMANDS, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });
-    let ended = settings.and_then(|(settings, chosen)| match chosen {
+    let ended = settings.and_then(|(mut settings, chosen)| match chosen {
+        Some(chosen) if chosen.command.name == doctor::COMMAND.name => {
+            let json = settings.switch("json");
+            let config = Config::read(settings, seed());
+            config.map(|(config, _)| {
+                doctor::run(|handle| es_sink::doctor::checks(&config, handle), json)
+            })
+        }
         Some(chosen) => DeadLettersConfig::read(settings, chosen.command, now_ms())
             .map(|config| see_to(&config)),
         None => Config::read(settings, seed()).map(|(config, checked)| {

@@ -133,16 +133,8 @@ impl Template {
                     name: self.name.clone(),
                     reason,
                 })?;
-        let path = format!("/_index_template/{}", self.name);
-        let reply = self
-            .exchange(nodes, Request::bare(Method::Get, &path, TIMEOUT))
-            .await?;
-        let held = match reply.status {
-            200 => Some(self.held(&reply)?),
-            404 => None,
-            _ => return Err(self.not_now(&reply)),
-        };
-        let plan = self.plan(held.as_ref());
+        let path = self.path();
+        let plan = self.look(nodes).await?;
         match plan {
             Plan::Keep => Ok(plan),
             Plan::Refuse => Err(TemplateError::Never(format!(
@@ -165,6 +157,27 @@ impl Template {
                 }
             }
         }
+    }
+
+    /// Looks and decides, and changes nothing.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotNow`] if Elasticsearch does not tell.
+    pub async fn look(&self, nodes: &Nodes) -> Result<Plan, TemplateError> {
+        let path = self.path();
+        let reply = self
+            .exchange(nodes, Request::bare(Method::Get, &path, TIMEOUT))
+            .await?;
+        let held = match reply.status {
+            200 => Some(self.held(&reply)?),
+            404 => None,
+            _ => return Err(self.not_now(&reply)),
+        };
+        Ok(self.plan(held.as_ref()))
+    }
+
+    fn path(&self) -> String {
+        format!("/_index_template/{}", self.name)
     }
 
     /// The template's name.

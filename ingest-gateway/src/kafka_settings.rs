@@ -71,10 +71,16 @@ impl KafkaSettings {
         }
     }
 
+    /// The largest record that an event can become.
+    #[must_use]
+    pub fn record_bytes_max(&self) -> usize {
+        self.event_bytes_max + RECORD_FRAMING_BYTES
+    }
+
     /// All properties of the producer.
     #[must_use]
     pub fn client_config(&self) -> ClientConfig {
-        let record_bytes = (self.event_bytes_max + RECORD_FRAMING_BYTES).max(1_000_000);
+        let record_bytes = self.record_bytes_max().max(1_000_000);
         let record_bytes = record_bytes.to_string();
         let fixed = self.fixed();
         let fixed: Vec<(&str, &str)> = fixed

@@ -18,12 +18,13 @@
 //!     [`rate_limit_headers`]: what the client may still send.
 //! 11. [`metrics`]: what operators see.
 //!
-//! Beside the flow, [`keys_command`] makes API keys.
+//! Beside the flow, [`keys_command`] makes API keys, and [`doctor`] examines beforehand whether Kafka is as it must be.
 //!
 //! Upholds GW-1, GW-2 and GW-3 (docs/guarantees.md).
 
 pub mod config;
 pub mod keys_command;
+pub mod doctor;
 pub mod server;
 pub mod gateway;
 pub mod routes;

@@ -9,10 +9,10 @@ use ingest_gateway::keys_command::{self, GROUP, KeysConfig};
 use ingest_gateway::server::Server;
 use service::command_line::Entry;
 use service::settings::{Settings, SettingsError};
-use service::{logging, shutdown::Shutdown};
+use service::{doctor, logging, shutdown::Shutdown};
 
 /// What it does instead of its plain start, in the order of the help.
-const COMMANDS: &[Entry] = &[Entry::Group(GROUP)];
+const COMMANDS: &[Entry] = &[Entry::Alone(doctor::COMMAND), Entry::Group(GROUP)];
 
 #[global_allocator]
 static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
@@ -21,7 +21,12 @@ fn main() -> ExitCode {
     let settings = Settings::load_with(PROGRAM, COMMANDS, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });
-    let code = settings.and_then(|(settings, command)| match command {
+    let code = settings.and_then(|(mut settings, command)| match command {
+        Some(chosen) if chosen.command.name == doctor::COMMAND.name => {
+            let json = settings.switch("json");
+            let config = Config::check_all(settings);
+            config.map(|config| config.map_or_else(sound, |config| examine(&config, json)))
+        }
         Some(_) => KeysConfig::read(settings).map(|config| make_key(&config)),
         None => Config::check_all(settings).map(|config| config.map_or_else(sound, serve)),
     });
@@ -33,6 +38,10 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn examine(config: &Config, json: bool) -> ExitCode {
+    doctor::run(|_| ingest_gateway::doctor::checks(config), json)
 }
 
 fn make_key(config: &KeysConfig) -> ExitCode {

@@ -23,7 +23,8 @@ use crate::kafka::KafkaSettings;
 /// The longest time that Elasticsearch is asked to hold a cursor for between two pages.
 const CURSOR_KEEP_ALIVE_MAX: Duration = Duration::from_secs(3600);
 
-const PROGRAM: Program = Program {
+/// query-api and its settings.
+pub const PROGRAM: Program = Program {
     name: "query-api",
     about: "Searches the log events in Elasticsearch over HTTP.",
     settings: &[
@@ -183,7 +184,14 @@ impl Config {
         args: impl IntoIterator<Item = OsString>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<(Self, Checked), SettingsError> {
-        let mut settings = Settings::load(PROGRAM, args, env)?;
+        Self::read(Settings::load(PROGRAM, args, env)?)
+    }
+
+    /// The same from settings that were read already.
+    ///
+    /// # Errors
+    /// All faults together.
+    pub fn read(mut settings: Settings) -> Result<(Self, Checked), SettingsError> {
         let listen = settings.value("listen");
         let elasticsearch: Vec<NodeUrl> = settings.list("elasticsearch-url");
         let written = elasticsearch.iter().any(NodeUrl::has_credentials);

@@ -21,6 +21,8 @@
 //! 12. [`error`]: every way to say no.
 //! 13. [`metrics`], [`openapi`], [`docs_page`]: what operators and programs read about all this;
 //!     [`page`]: what people see of it.
+//!
+//! [`doctor`] examines beforehand whether all that these reach for is there.
 
 pub mod config;
 pub mod server;
@@ -56,3 +58,4 @@ pub mod metrics;
 pub mod openapi;
 pub mod docs_page;
 pub mod page;
+pub mod doctor;

@@ -16,6 +16,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use crate::command_line::{Shared, Subcommand};
 use crate::settings::Setting;
@@ -202,15 +203,44 @@ impl Report {
     }
 }
 
-/// Carries out the checks and tells; the exit status says whether something fails.
+/// Carries out the checks of a service and tells; the exit status says whether something fails.
 #[must_use]
-pub fn run(checks: Vec<Check>, json: bool) -> ExitCode {
-    let report = Report::of(checks, CHECK_TIMEOUT);
+pub fn run(checks: impl FnOnce(&Handle) -> Vec<Check>, json: bool) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = Report::of(checks(runtime.handle()), CHECK_TIMEOUT);
+    // What hangs is not waited for.
+    runtime.shutdown_background();
     match report.write(io::stdout().lock(), json) {
         // Whoever reads our output has seen enough, as `head` has.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         _ => report.exit_code(),
     }
+}
+
+/// What a question of the service's own found, in time.
+///
+/// # Errors
+/// What the question's are, and that it took too long.
+pub fn in_time<T>(
+    handle: &Handle,
+    question: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    handle.block_on(async {
+        match tokio::time::timeout(ASK_TIMEOUT, question).await {
+            Ok(found) => found,
+            Err(_) => Err("there is no answer in time".to_owned()),
+        }
+    })
 }
 
 #[cfg(test)]

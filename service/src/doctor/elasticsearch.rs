@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::elasticsearch_verdict::{self as verdict, Privileges};
-use super::{ASK_TIMEOUT, Check, Finding};
+use super::{ASK_TIMEOUT, Check};
 use crate::elasticsearch::{Method, NodeUrl, Nodes, Request};
 use crate::login::Login;
 
@@ -50,7 +50,9 @@ pub fn checks(needs: &ElasticsearchNeeds, handle: &Handle) -> Vec<Check> {
         vec![verdict::health(&health())]
     }));
     if let Some(names) = needs.writes.clone() {
-        let path = format!("/{names}/_settings/index.blocks.*?flat_settings=true&allow_no_indices=true&ignore_unavailable=true");
+        let path = format!(
+            "/{names}/_settings/index.blocks.*?flat_settings=true&allow_no_indices=true&ignore_unavailable=true"
+        );
         let blocks = question(Method::Get, path, None);
         let about = format!("Elasticsearch indices `{names}`, blocks");
         checks.push(Check::new(about, move || {
@@ -88,10 +90,9 @@ fn ask(
     let mut reason = String::new();
     for node in nodes {
         let one = Nodes::new(std::slice::from_ref(node), login)?;
-        let share = ASK_TIMEOUT;
         let request = Request {
             body: body.as_ref().map(|body| Bytes::from(body.to_string())),
-            ..Request::bare(method, path, share)
+            ..Request::bare(method, path, ASK_TIMEOUT)
         };
         match handle.block_on(one.send(request)) {
             Ok(reply) => {
@@ -102,26 +103,4 @@ fn ask(
         }
     }
     Err(reason)
-}
-
-/// What a question of the service's own found, in the runtime of `handle` and in time.
-pub fn asked<T>(
-    handle: &Handle,
-    question: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    handle.block_on(async {
-        match tokio::time::timeout(ASK_TIMEOUT, question).await {
-            Ok(found) => found,
-            Err(_) => Err("there is no answer in time".to_owned()),
-        }
-    })
-}
-
-/// For a service whose checks cannot be asked at all.
-#[must_use]
-pub fn unaskable(reason: &str) -> Check {
-    let reason = reason.to_owned();
-    Check::new("Elasticsearch", move || {
-        vec![Finding::fail("Elasticsearch", reason)]
-    })
 }

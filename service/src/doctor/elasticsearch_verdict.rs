@@ -76,14 +76,21 @@ pub fn health(answer: &Result<(u16, Value), String>) -> Finding {
         (200, Some("green")) => Finding::ok(ABOUT, format!("green, {nodes} nodes")),
         (200, Some("yellow")) => Finding::warn(
             ABOUT,
-            format!("yellow, {nodes} nodes: copies of shards are missing, see `GET _cluster/allocation/explain`"),
+            format!(
+                "yellow, {nodes} nodes: copies of shards are missing, see `GET _cluster/allocation/explain`"
+            ),
         ),
         (200 | 408, Some("red")) => Finding::fail(
             ABOUT,
-            format!("red, {nodes} nodes: some indices cannot be used, see `GET _cluster/allocation/explain`"),
+            format!(
+                "red, {nodes} nodes: some indices cannot be used, see `GET _cluster/allocation/explain`"
+            ),
         ),
         (401, _) => Finding::fail(ABOUT, "was not asked: the user is not taken"),
-        (403, _) => Finding::ok(ABOUT, "not asked: that takes the privilege `monitor`, which is not needed"),
+        (403, _) => Finding::ok(
+            ABOUT,
+            "not asked: that takes the privilege `monitor`, which is not needed",
+        ),
         (status, _) => Finding::fail(ABOUT, format!("answers {status}")),
     }
 }
@@ -100,7 +107,8 @@ pub fn blocks(names: &str, answer: &Result<(u16, Value), String>) -> Finding {
         (200, Some(indices)) => indices,
         (401, _) => return Finding::fail(about, "were not asked for: the user is not taken"),
         (403, _) => {
-            let says = "not asked: that takes the privilege `view_index_metadata`, which is not needed";
+            let says =
+                "not asked: that takes the privilege `view_index_metadata`, which is not needed";
             return Finding::ok(about, says);
         }
         (404, _) => return Finding::ok(about, "none: there is no such index yet"),
@@ -147,7 +155,12 @@ pub fn privileges(needs: &Privileges, answer: &Result<(u16, Value), String>) -> 
             let says = "not asked: security is off there, or it is not Elasticsearch's own";
             return vec![Finding::ok(ABOUT, says)];
         }
-        401 => return vec![Finding::fail(ABOUT, "were not asked for: the user is not taken")],
+        401 => {
+            return vec![Finding::fail(
+                ABOUT,
+                "were not asked for: the user is not taken",
+            )];
+        }
         status => {
             let says = format!("asked for them, it answers {status}");
             return vec![Finding::warn(ABOUT, says)];
@@ -191,13 +204,19 @@ pub fn searchable(names: &str, answer: &Result<(u16, Value), String>) -> Finding
     match status {
         200 if shards["failed"].as_u64().unwrap_or_default() > 0 => Finding::fail(
             about,
-            format!("{} of {} shards do not answer", shards["failed"], shards["total"]),
+            format!(
+                "{} of {} shards do not answer",
+                shards["failed"], shards["total"]
+            ),
         ),
         200 if shards["total"] == 0 => Finding::warn(
             about,
             "no index has such a name yet: wrong --index, or nothing was indexed so far",
         ),
-        200 => Finding::ok(about, format!("{} documents in {} shards", body["count"], shards["total"])),
+        200 => Finding::ok(
+            about,
+            format!("{} documents in {} shards", body["count"], shards["total"]),
+        ),
         401 => Finding::fail(about, "were not searched: the user is not taken"),
         403 => Finding::fail(about, "the user may not search them: it lacks `read`"),
         404 => Finding::fail(about, "there is no such index: look at --index"),
@@ -228,24 +247,42 @@ mod tests {
             "ok    Elasticsearch node `http://a:9200`: answers, elasticsearch 8.19.0",
         );
         let version = json!({"version": {"number": "2.19.0", "distribution": "opensearch"}});
-        check(&at(answer(200, version)), "ok    Elasticsearch node `http://a:9200`: answers, opensearch");
-        check(&at(answer(200, Value::Null)), "FAIL  Elasticsearch node `http://a:9200`: what answers");
-        check(&at(answer(401, Value::Null)), "FAIL  Elasticsearch node `http://a:9200`: the user or the API key");
+        check(
+            &at(answer(200, version)),
+            "ok    Elasticsearch node `http://a:9200`: answers, opensearch",
+        );
+        check(
+            &at(answer(200, Value::Null)),
+            "FAIL  Elasticsearch node `http://a:9200`: what answers",
+        );
+        check(
+            &at(answer(401, Value::Null)),
+            "FAIL  Elasticsearch node `http://a:9200`: the user or the API key",
+        );
         check(&at(answer(403, Value::Null)), "ok");
         check(&at(answer(503, Value::Null)), "FAIL");
         let refused = at(Err("it cannot be reached".to_owned()));
-        check(&refused, "FAIL  Elasticsearch node `http://a:9200`: it cannot be reached; look at");
+        check(
+            &refused,
+            "FAIL  Elasticsearch node `http://a:9200`: it cannot be reached; look at",
+        );
     }
 
     #[test]
     fn health_is_told_in_elasticsearch_s_colours() {
         let of = |colour| {
-            health(&answer(200, json!({"status": colour, "number_of_nodes": 3})))
+            health(&answer(
+                200,
+                json!({"status": colour, "number_of_nodes": 3}),
+            ))
         };
         check(&of("green"), "ok    Elasticsearch cluster: green, 3 nodes");
         check(&of("yellow"), "warn");
         check(&of("red"), "FAIL");
-        check(&health(&answer(403, Value::Null)), "ok    Elasticsearch cluster: not asked");
+        check(
+            &health(&answer(403, Value::Null)),
+            "ok    Elasticsearch cluster: not asked",
+        );
         check(&health(&answer(503, Value::Null)), "FAIL");
     }
 
@@ -257,7 +294,10 @@ mod tests {
             "logflow-2": {"settings": {"index.blocks.read_only_allow_delete": "true"}},
         });
         let told = of(answer(200, body));
-        check(&told, "FAIL  Elasticsearch indices `logflow-*`, blocks: 1 of 2 indices have `index.blocks.read_only_allow_delete`, `logflow-2`");
+        check(
+            &told,
+            "FAIL  Elasticsearch indices `logflow-*`, blocks: 1 of 2 indices have `index.blocks.read_only_allow_delete`, `logflow-2`",
+        );
         check(&of(answer(200, json!({"a": {"settings": {}}}))), "ok");
         check(&of(answer(200, json!({}))), "ok");
         check(&of(answer(404, Value::Null)), "ok");
@@ -289,7 +329,9 @@ mod tests {
              FAIL  Elasticsearch privileges: `sink` lacks `create_index` on `logflow-*`: add it to a role of its"
         );
         for status in [400, 404, 405] {
-            assert!(told(status, Value::Null).starts_with("ok    Elasticsearch privileges: not asked"));
+            assert!(
+                told(status, Value::Null).starts_with("ok    Elasticsearch privileges: not asked")
+            );
         }
     }
 
@@ -297,9 +339,27 @@ mod tests {
     fn a_search_tells_whether_there_is_anything() {
         let of = |status, body| searchable("logflow-*", &answer(status, body));
         let some = json!({"count": 7, "_shards": {"total": 2, "failed": 0}});
-        check(&of(200, some), "ok    Elasticsearch indices `logflow-*`: 7 documents in 2 shards");
-        check(&of(200, json!({"count": 0, "_shards": {"total": 0, "failed": 0}})), "warn");
-        check(&of(200, json!({"count": 0, "_shards": {"total": 2, "failed": 1}})), "FAIL");
-        check(&of(403, Value::Null), "FAIL  Elasticsearch indices `logflow-*`: the user may not");
+        check(
+            &of(200, some),
+            "ok    Elasticsearch indices `logflow-*`: 7 documents in 2 shards",
+        );
+        check(
+            &of(
+                200,
+                json!({"count": 0, "_shards": {"total": 0, "failed": 0}}),
+            ),
+            "warn",
+        );
+        check(
+            &of(
+                200,
+                json!({"count": 0, "_shards": {"total": 2, "failed": 1}}),
+            ),
+            "FAIL",
+        );
+        check(
+            &of(403, Value::Null),
+            "FAIL  Elasticsearch indices `logflow-*`: the user may not",
+        );
     }
 }

@@ -19,7 +19,7 @@ pub fn checks(access: &Access, tls: Option<&Tls>) -> Vec<Check> {
     let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     let keys = access.keys().map(|keys| {
         let ends = keys.iter().map(|key| {
-            let end = key.expires.map(|end| end.as_nanos() / 1_000_000_000);
+            let end = key.expires.map(|end| end.nanos() / 1_000_000_000);
             (key.id.clone(), end)
         });
         let ends: Vec<(String, Option<i64>)> = ends.collect();
@@ -35,7 +35,9 @@ pub fn checks(access: &Access, tls: Option<&Tls>) -> Vec<Check> {
 fn key_file(ends: &[(String, Option<i64>)], now: i64) -> Finding {
     const ABOUT: &str = "API keys";
     let until = |moment: i64| {
-        let ids = ends.iter().filter(|(_, end)| end.is_some_and(|end| end <= moment));
+        let ids = ends
+            .iter()
+            .filter(|(_, end)| end.is_some_and(|end| end <= moment));
         let mut ids: Vec<&str> = ids.map(|(id, _)| id.as_str()).collect();
         ids.sort_unstable();
         ids.join(", ")
@@ -59,7 +61,10 @@ fn certificate(end: i64, now: i64) -> Finding {
         let says = "has expired, and clients do not connect: replace the file of --tls-cert";
         Finding::fail(ABOUT, says)
     } else if end - now <= SOON_SECONDS {
-        Finding::warn(ABOUT, format!("expires in {days} days: replace the file of --tls-cert"))
+        Finding::warn(
+            ABOUT,
+            format!("expires in {days} days: replace the file of --tls-cert"),
+        )
     } else {
         Finding::ok(ABOUT, format!("good for {days} days"))
     }
@@ -84,7 +89,11 @@ mod tests {
         );
         let told = |end| certificate(end, 100).to_string();
         assert!(told(100).starts_with("FAIL"));
-        assert!(told(100 + 3 * DAY_SECONDS).starts_with("warn  TLS certificate: expires in 3 days"));
-        assert!(told(100 + 90 * DAY_SECONDS).starts_with("ok    TLS certificate: good for 90 days"));
+        assert!(
+            told(100 + 3 * DAY_SECONDS).starts_with("warn  TLS certificate: expires in 3 days")
+        );
+        assert!(
+            told(100 + 90 * DAY_SECONDS).starts_with("ok    TLS certificate: good for 90 days")
+        );
     }
 }

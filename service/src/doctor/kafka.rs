@@ -97,14 +97,13 @@ pub fn checks(needs: KafkaNeeds) -> Vec<Check> {
 }
 
 fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
-    let client: BaseProducer<Witness> =
-        match needs.client.create_with_context(Witness::default()) {
-            Ok(client) => client,
-            Err(error) => {
-                let says = format!("librdkafka refuses the settings, see --kafka-property: {error}");
-                return vec![Finding::fail("Kafka", says)];
-            }
-        };
+    let client: BaseProducer<Witness> = match needs.client.create_with_context(Witness::default()) {
+        Ok(client) => client,
+        Err(error) => {
+            let says = format!("librdkafka refuses the settings, see --kafka-property: {error}");
+            return vec![Finding::fail("Kafka", says)];
+        }
+    };
     let Some(brokers) = brokers(&client, needs) else {
         return vec![
             verdict::no_answer(&client.client().context().seen()),
@@ -127,7 +126,11 @@ fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
     for address in brokers.difference(&given) {
         findings.push(verdict::address(address, true, reach(address)));
     }
-    let names: Vec<String> = needs.topics.iter().map(|topic| topic.name.clone()).collect();
+    let names: Vec<String> = needs
+        .topics
+        .iter()
+        .map(|topic| topic.name.clone())
+        .collect();
     match authorized::topics(client.client(), &names, ASK_TIMEOUT) {
         Ok(found) => {
             for need in &needs.topics {

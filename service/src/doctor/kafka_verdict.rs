@@ -156,7 +156,9 @@ fn copies(about: &str, topic: &Topic, settings: Option<&BTreeMap<String, String>
         ),
         (_, None) => Finding::ok(
             about,
-            format!("{replicas}; `min.insync.replicas` is not known without the ACL DescribeConfigs"),
+            format!(
+                "{replicas}; `min.insync.replicas` is not known without the ACL DescribeConfigs"
+            ),
         ),
         (_, Some(0 | 1)) => Finding::warn(
             about,
@@ -168,10 +170,7 @@ fn copies(about: &str, topic: &Topic, settings: Option<&BTreeMap<String, String>
             about,
             format!("{replicas}, and all must acknowledge: one broker that stops, stops the flow"),
         ),
-        (_, Some(least)) => Finding::ok(
-            about,
-            format!("{replicas}, of which {least} acknowledge"),
-        ),
+        (_, Some(least)) => Finding::ok(about, format!("{replicas}, of which {least} acknowledge")),
     }
 }
 
@@ -200,9 +199,7 @@ pub fn group(name: &str, found: Option<&Result<Operations, Code>>) -> Finding {
             Finding::ok(about, "Read is allowed")
         }
         Some(Ok(Some(_)) | Err(Code::GroupAuthorizationFailed)) => Finding::fail(about, lacking),
-        Some(Ok(None)) => {
-            Finding::warn(about, "this Kafka does not tell what may be done with it")
-        }
+        Some(Ok(None)) => Finding::warn(about, "this Kafka does not tell what may be done with it"),
         Some(Err(Code::GroupIdNotFound)) | None => Finding::warn(
             about,
             "there is none yet, so Kafka does not tell whether the user has the ACL Read on it",
@@ -213,7 +210,11 @@ pub fn group(name: &str, found: Option<&Result<Operations, Code>>) -> Finding {
 
 /// Whether the producer that must not write twice may begin.
 #[must_use]
-pub fn transactional_id(id: &str, prefix: &str, began: Result<(), (Option<Code>, String)>) -> Finding {
+pub fn transactional_id(
+    id: &str,
+    prefix: &str,
+    began: Result<(), (Option<Code>, String)>,
+) -> Finding {
     let about = format!("Kafka transactional ids `{prefix}*`");
     match began {
         Ok(()) => Finding::ok(about, format!("Write is allowed, as tried with `{id}`")),
@@ -236,7 +237,9 @@ pub fn address(address: &str, is_advertised: bool, reached: Result<(), String>) 
         (Ok(()), _) => Finding::ok(about, "takes connections"),
         (Err(reason), false) => Finding::fail(
             about,
-            format!("cannot be reached: {reason}; look at --kafka-brokers, the broker, and what is between"),
+            format!(
+                "cannot be reached: {reason}; look at --kafka-brokers, the broker, and what is between"
+            ),
         ),
         (Err(reason), true) => Finding::fail(
             about,
@@ -264,9 +267,15 @@ mod tests {
                 &[transport, (Code::Authentication, "Invalid"), transport][..],
                 "`sasl.password`",
             ),
-            (&[transport, (Code::SSL, "verify failed")], "`ssl.ca.location`"),
+            (
+                &[transport, (Code::SSL, "verify failed")],
+                "`ssl.ca.location`",
+            ),
             (&[(Code::Resolve, "unknown host")], "the name service"),
-            (&[transport], "`security.protocol` of --kafka-property (refused)"),
+            (
+                &[transport],
+                "`security.protocol` of --kafka-property (refused)",
+            ),
             (&[], "in time"),
         ] {
             let says = seen(codes);
@@ -323,7 +332,12 @@ mod tests {
             (1, 1, "1", "warn@one: with its"),
         ] {
             let settings = [size, least(min)];
-            check(replicas, in_sync, &settings, &[there, may, &copies(told), takes]);
+            check(
+                replicas,
+                in_sync,
+                &settings,
+                &[there, may, &copies(told), takes],
+            );
         }
         check(3, 3, &[], &[there, may, &copies("ok  @3; `min.insync")]);
         let small = [("max.message.bytes", "1000"), least("2")];
@@ -338,7 +352,8 @@ mod tests {
             assert_eq!(found.len(), 1);
             found[0].to_string()
         };
-        let none = "FAIL  Kafka topic `logs`: there is none: create it, or mend the setting that names it";
+        let none =
+            "FAIL  Kafka topic `logs`: there is none: create it, or mend the setting that names it";
         assert_eq!(only(None), none);
         assert_eq!(only(Some(Err(Code::UnknownTopicOrPartition))), none);
         let denied = only(Some(Err(Code::TopicAuthorizationFailed)));
@@ -348,9 +363,7 @@ mod tests {
             lacks.to_string(),
             "FAIL  Kafka topic `logs`, privileges: the user lacks the ACL Write on this topic"
         );
-        let told = |found: Option<Result<Operations, Code>>| {
-            group("g", found.as_ref()).to_string()
-        };
+        let told = |found: Option<Result<Operations, Code>>| group("g", found.as_ref()).to_string();
         assert!(told(Some(Ok(Some(vec![Operation::Read])))).starts_with("ok"));
         assert!(told(Some(Ok(Some(Vec::new())))).starts_with("FAIL"));
         assert!(told(Some(Err(Code::GroupAuthorizationFailed))).starts_with("FAIL"));
@@ -360,7 +373,10 @@ mod tests {
             String::new(),
         );
         let told = transactional_id("g-doctor", "g-", Err(denied)).to_string();
-        assert!(told.contains("`g-*`") && told.contains("ACL Write"), "{told}");
+        assert!(
+            told.contains("`g-*`") && told.contains("ACL Write"),
+            "{told}"
+        );
         assert_eq!(
             transactional_id("g-doctor", "g-", Ok(())).to_string(),
             "ok    Kafka transactional ids `g-*`: Write is allowed, as tried with `g-doctor`"
