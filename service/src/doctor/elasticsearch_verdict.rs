@@ -44,10 +44,7 @@ pub fn node(url: &str, answer: &Result<(u16, Value), String>) -> Finding {
         ),
         Ok((200, root)) => {
             let version = &root["version"];
-            let engine = match version["distribution"].as_str() {
-                Some(engine) => engine,
-                None => "elasticsearch",
-            };
+            let engine = version["distribution"].as_str().unwrap_or("elasticsearch");
             match version["number"].as_str() {
                 Some(number) => Finding::ok(about, format!("answers, {engine} {number}")),
                 None => Finding::fail(

@@ -104,7 +104,7 @@ fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
             return vec![Finding::fail("Kafka", says)];
         }
     };
-    let Some(brokers) = brokers(&client, needs) else {
+    let Some(brokers) = brokers(&client) else {
         return vec![
             verdict::no_answer(&client.client().context().seen()),
             Finding::warn(
@@ -150,11 +150,11 @@ fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
 }
 
 /// The addresses that the brokers advertise; `None` if none answers.
-fn brokers(client: &BaseProducer<Witness>, needs: &KafkaNeeds) -> Option<BTreeSet<String>> {
-    let topic = needs.topics.first().map(|topic| topic.name.as_str());
+fn brokers(client: &BaseProducer<Witness>) -> Option<BTreeSet<String>> {
     let deadline = Instant::now() + ASK_TIMEOUT;
     while Instant::now() < deadline {
-        let answer = client.client().fetch_metadata(topic, LOOK_TIMEOUT);
+        // Of no topic by its name: that would create it where brokers do so by themselves.
+        let answer = client.client().fetch_metadata(None, LOOK_TIMEOUT);
         client.poll(Duration::ZERO);
         if let Ok(metadata) = answer {
             let brokers = metadata.brokers().iter();

@@ -20,6 +20,7 @@ mod scenarios {
     pub(crate) mod lost_replies;
     pub(crate) mod hostile;
     pub(crate) mod secured;
+    pub(crate) mod doctor;
     pub(crate) mod pressure;
     pub(crate) mod dead_letters;
     pub(crate) mod redrive;
@@ -63,6 +64,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("lost_replies", scenarios::lost_replies::SCENARIOS),
     ("hostile", scenarios::hostile::SCENARIOS),
     ("secured", scenarios::secured::SCENARIOS),
+    ("doctor", scenarios::doctor::SCENARIOS),
     ("pressure", scenarios::pressure::SCENARIOS),
     ("search", scenarios::search::SCENARIOS),
     ("query_language", scenarios::query_language::SCENARIOS),

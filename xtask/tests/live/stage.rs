@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
+use xtask::engines::elasticsearch::Node;
 use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
 use xtask::engines::metadata::{delete_topic, ensure_topic};
@@ -29,7 +30,7 @@ use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
 use xtask::nemesis::Run;
 use xtask::nemesis::timeline::Outcome;
-use xtask::node::Node;
+use xtask::node::Node as NodeJs;
 use xtask::page::Page;
 use xtask::process::{self, Process, Spec, Stopped};
 use xtask::progress::Progress;
@@ -182,6 +183,16 @@ impl<'world> Stage<'world> {
         Ok(part)
     }
 
+    /// An Elasticsearch node of the scenario's own, started and ready.
+    pub(crate) fn node_of_its_own(&mut self, node: &Node) -> Result<Part> {
+        let world = &self.world;
+        self.logs.push(node.server_log());
+        let spec = node.prepare(&world.distribution)?;
+        let mut part = Part::new(spec, node.http_port, &world.interrupt);
+        part.start()?;
+        Ok(part)
+    }
+
     /// The broker.
     pub(crate) fn kafka(&mut self) -> &mut Part {
         &mut self.world.kafka
@@ -248,8 +259,8 @@ impl<'world> Stage<'world> {
     }
 
     /// A Node.js that is new enough for what is run on it.
-    pub(crate) fn node(&self) -> Result<Node> {
-        Node::provide(
+    pub(crate) fn node(&self) -> Result<NodeJs> {
+        NodeJs::provide(
             &self.world.workspace,
             &Progress::new(),
             &self.world.interrupt,

@@ -31,7 +31,8 @@ fn kafka_that_requires_sasl_ssl_is_spoken_to_in_each_mechanism(
     let authority = Authority::new(&stage.directory, &stage.interrupt())?;
     let server = authority.vouch("broker", "DNS:localhost")?;
     let port = free_port()?;
-    let _broker = secured_broker(stage, &server, port)?;
+    let broker = secured_broker(stage, &server, port)?;
+    let _broker = stage.broker(&broker)?;
     stage.wiring.kafka = format!("localhost:{port}");
     let authority = authority.path().display().to_string();
     let mut expected = 0;
@@ -99,7 +100,7 @@ fn kafka_that_requires_sasl_ssl_is_spoken_to_in_each_mechanism(
 }
 
 /// A broker whose clients come by TLS and SASL alone; its own business is on another port.
-fn secured_broker(stage: &mut Stage<'_>, server: &Certificate, port: u16) -> Result<Part> {
+pub(crate) fn secured_broker(stage: &Stage<'_>, server: &Certificate, port: u16) -> Result<Broker> {
     let directory = stage.directory.join("kafka");
     let mut broker = Broker::alone("secured Kafka", free_port()?, free_port()?, directory);
     let keystore = stage.directory.join("keystore.pem");
@@ -135,7 +136,9 @@ fn secured_broker(stage: &mut Stage<'_>, server: &Certificate, port: u16) -> Res
         ),
         set(
             &of_listener("plain.sasl.jaas.config"),
-            format!("{module}.plain.PlainLoginModule required user_agent=\"plain-secret\";"),
+            format!(
+                "{module}.plain.PlainLoginModule required user_agent=\"plain-secret\" user_stranger=\"strange-secret\";"
+            ),
         ),
         set(
             &of_listener("oauthbearer.sasl.jaas.config"),
@@ -156,7 +159,7 @@ fn secured_broker(stage: &mut Stage<'_>, server: &Certificate, port: u16) -> Res
         ),
     ];
     broker.users = vec![("agent".to_owned(), "scram-secret".to_owned())];
-    stage.broker(&broker)
+    Ok(broker)
 }
 
 /// What curl was answered.
