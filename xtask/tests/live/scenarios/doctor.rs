@@ -137,10 +137,11 @@ fn what_is_missing_at_kafka_is_named_and_nothing_when_nothing_is(
     let closed = format!("127.0.0.1:{}", free_port()?);
     ask("query-api", &agent, &["--kafka-brokers", &closed])?
         .fails(&format!("Kafka broker `{closed}`"), "--kafka-brokers")?;
-    ask("ingest-gateway", &agent, &["--topic", "nowhere"])?
-        .fails("Kafka topic `nowhere`", "create it")?;
-    ask("ingest-gateway", &agent, &["--topic", "nowhere"])?
-        .fails("Kafka topic `nowhere`", "create it")?;
+    // This broker makes topics for who asks for them by name; a doctor does not.
+    for _ in 0..2 {
+        ask("ingest-gateway", &agent, &["--topic", "nowhere"])?
+            .fails("Kafka topic `nowhere`", "create it")?;
+    }
     ask("ingest-gateway", &agent, &["--max-event-bytes", "2MB"])?
         .fails("record size", "--max-event-bytes")?;
     let stranger = as_user("stranger", "strange-secret", &ca);
