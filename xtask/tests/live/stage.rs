@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
+use xtask::engines::elasticsearch;
 use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
 use xtask::engines::metadata::{delete_topic, ensure_topic};
@@ -31,7 +32,7 @@ use xtask::nemesis::Run;
 use xtask::nemesis::timeline::Outcome;
 use xtask::node::Node;
 use xtask::page::Page;
-use xtask::process::{self, Process, Spec, Stopped};
+use xtask::process::{self, Probe, Process, Spec, Stopped};
 use xtask::progress::Progress;
 use xtask::services::Wiring;
 
@@ -178,6 +179,23 @@ impl<'world> Stage<'world> {
         self.logs.push(broker.server_log());
         let spec = broker.prepare(&world.distribution, &world.interrupt)?;
         let mut part = Part::new(spec, broker.port, &world.interrupt);
+        part.start()?;
+        Ok(part)
+    }
+
+    /// An Elasticsearch node of the scenario's own, started, and ready when `ready` says so.
+    pub(crate) fn elasticsearch_node(
+        &mut self,
+        node: &elasticsearch::Node,
+        ready: Probe,
+    ) -> Result<Part> {
+        let world = &self.world;
+        self.logs.push(node.server_log());
+        let spec = Spec {
+            ready,
+            ..node.prepare(&world.distribution)?
+        };
+        let mut part = Part::new(spec, node.http_port, &world.interrupt);
         part.start()?;
         Ok(part)
     }
