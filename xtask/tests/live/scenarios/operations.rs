@@ -240,8 +240,7 @@ fn with_the_roles_that_ship_each_does_its_work_and_no_more(stage: &mut Stage<'_>
     })?;
     let api = stage.query_api(&["--elasticsearch-url", &guarded.address("logflow_query_api")])?;
     for path in [
-        "/logs?q=guarded",
-        "/api/v1/search?q=guarded&limit=1",
+        "/logs?message=guarded",
         "/api/v1/fields",
         "/api/v1/histogram?q=guarded",
         "/elasticsearch/",
@@ -258,7 +257,9 @@ fn with_the_roles_that_ship_each_does_its_work_and_no_more(stage: &mut Stage<'_>
             reply.text()
         );
     }
-    let found = api.get("/api/v1/search?q=guarded&limit=1")?.text();
+    // In a point in time, as every search by pages.
+    let found = api.post("/api/v1/search", &[], br#"{"message":"guarded"}"#)?;
+    let found = found.text();
     ensure!(found.contains("brandNewField"), "{found}");
 
     let old = index.replace('*', "2020.01.01");
