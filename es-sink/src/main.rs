@@ -17,6 +17,8 @@ use es_sink::metrics::Metrics;
 use es_sink::retention;
 use es_sink::retention::command::RetentionConfig;
 use es_sink::status::StatusBoard;
+use es_sink::template;
+use es_sink::template::command::TemplateConfig;
 use es_sink::template::{Plan, Template, TemplateError};
 use service::access::Access;
 use service::command_line::{Chosen, Entry};
@@ -38,6 +40,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const COMMANDS: &[Entry] = &[
     Entry::Group(GROUP),
     Entry::Alone(retention::command::COMMAND),
+    Entry::Group(template::command::GROUP),
 ];
 
 #[global_allocator]
@@ -78,6 +81,12 @@ fn main() -> ExitCode {
 /// Reads a command's settings and carries it out.
 fn command(settings: Settings, chosen: &Chosen) -> Result<ExitCode, SettingsError> {
     match (chosen.group, chosen.command.name) {
+        (Some("template"), _) => {
+            let config = TemplateConfig::read(settings, chosen.command)?;
+            Ok(see_to(|runtime, _| {
+                runtime.block_on(template::command::run(&config))
+            }))
+        }
         (None, _) => {
             let config = RetentionConfig::read(settings)?;
             Ok(see_to(|runtime, shutdown| {

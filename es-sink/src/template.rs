@@ -3,6 +3,11 @@
 //! In the flow: `config` → **`template`** → `consumer`. Idempotent and versioned;
 //! a template of somebody else under the same name is never overwritten.
 //! What OpenSearch does not know of it is replaced in [`for_opensearch`] alone.
+//!
+//! Beside the flow: [`command`] is `es-sink template`, which shows what differs ([`difference`]) and installs it.
+
+pub mod command;
+pub mod difference;
 
 use std::time::Duration;
 
@@ -126,22 +131,9 @@ impl Template {
     /// [`TemplateError::NotNow`] while Elasticsearch is away or refuses for a
     /// reason outside the template.
     pub async fn install(&self, nodes: &Nodes) -> Result<Plan, TemplateError> {
-        let engine =
-            SearchEngine::ask(nodes, TIMEOUT)
-                .await
-                .map_err(|reason| TemplateError::NotNow {
-                    name: self.name.clone(),
-                    reason,
-                })?;
-        let path = format!("/_index_template/{}", self.name);
-        let reply = self
-            .exchange(nodes, Request::bare(Method::Get, &path, TIMEOUT))
-            .await?;
-        let held = match reply.status {
-            200 => Some(self.held(&reply)?),
-            404 => None,
-            _ => return Err(self.not_now(&reply)),
-        };
+        let engine = self.engine(nodes).await?;
+        let path = self.path();
+        let held = self.look(nodes).await?;
         let plan = self.plan(held.as_ref());
         match plan {
             Plan::Keep => Ok(plan),
@@ -167,6 +159,37 @@ impl Template {
         }
     }
 
+    /// What Elasticsearch holds under the template's name, if anything.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotNow`], as [`install`](Self::install).
+    pub async fn look(&self, nodes: &Nodes) -> Result<Option<Value>, TemplateError> {
+        let path = self.path();
+        let request = Request::bare(Method::Get, &path, TIMEOUT);
+        let reply = self.exchange(nodes, request).await?;
+        match reply.status {
+            200 => self.held(&reply).map(Some),
+            404 => Ok(None),
+            _ => Err(self.not_now(&reply)),
+        }
+    }
+
+    /// What the nodes are.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotNow`] while none of them answers.
+    pub async fn engine(&self, nodes: &Nodes) -> Result<SearchEngine, TemplateError> {
+        let engine = SearchEngine::ask(nodes, TIMEOUT).await;
+        engine.map_err(|reason| TemplateError::NotNow {
+            name: self.name.clone(),
+            reason,
+        })
+    }
+
+    fn path(&self) -> String {
+        format!("/_index_template/{}", self.name)
+    }
+
     /// The template's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -184,13 +207,11 @@ impl Template {
     }
 
     fn held(&self, reply: &Reply) -> Result<Value, TemplateError> {
-        let mut body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let held = body["index_templates"][0]["index_template"].take();
-        if held.is_object() {
-            Ok(held)
-        } else {
-            Err(self.not_now(reply))
-        }
+        let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        // What is no list cannot be asked mutably for its first member.
+        let held = body.pointer("/index_templates/0/index_template");
+        let held = held.filter(|held| held.is_object()).cloned();
+        held.ok_or_else(|| self.not_now(reply))
     }
 
     fn not_now(&self, reply: &Reply) -> TemplateError {
@@ -280,6 +301,34 @@ mod tests {
             ours.plan(Some(&json!({"_meta": {"managed_by": "somebody"}}))),
             Plan::Refuse
         );
+    }
+
+    #[test]
+    fn a_reply_without_a_template_is_no_template_and_no_panic() {
+        let ours = template("logflow-{date}");
+        let reply = |body: &'static str| Reply {
+            status: 200,
+            headers: service::elasticsearch::HeaderMap::new(),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        for body in [
+            "{}",
+            "[]",
+            "",
+            "null",
+            "7",
+            "not JSON",
+            r#"{"index_templates":[]}"#,
+            r#"{"index_templates":{}}"#,
+            r#"{"index_templates":null}"#,
+            r#"{"index_templates":[{}]}"#,
+            r#"{"index_templates":[{"index_template":[]}]}"#,
+        ] {
+            let held = ours.held(&reply(body));
+            assert!(matches!(held, Err(TemplateError::NotNow { .. })), "{body}");
+        }
+        let body = r#"{"index_templates":[{"name":"logflow","index_template":{"version":1}}]}"#;
+        assert_eq!(ours.held(&reply(body)), Ok(json!({"version": 1})));
     }
 
     #[test]
