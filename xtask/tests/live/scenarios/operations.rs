@@ -18,6 +18,7 @@ use crate::stage::{Part, SOON, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     retention_deletes_whole_days_of_every_tenant_and_nothing_else,
+    template_shows_what_differs_and_installs_what_ships_but_never_over_somebody_elses,
     with_the_roles_that_ship_each_does_its_work_and_no_more,
 ];
 
@@ -134,6 +135,55 @@ fn retention_deletes_whole_days_of_every_tenant_and_nothing_else(
         told.len() == 1 && told[0].starts_with("0 indices deleted"),
         "{told:?}"
     );
+    Ok(())
+}
+
+fn template_shows_what_differs_and_installs_what_ships_but_never_over_somebody_elses(
+    stage: &mut Stage<'_>,
+) -> Result<()> {
+    let address = stage.wiring.elasticsearch.clone();
+    let command = |stage: &Stage<'_>, code: i32, name: &str| {
+        let pattern = "logflow-templated-{date}";
+        let flags = ["--elasticsearch-url", &address, "--index-pattern", pattern];
+        lines(stage, code, &[&["template", name][..], &flags].concat())
+    };
+    let path = "/_index_template/logflow-templated";
+    let told = command(stage, 1, "diff")?;
+    ensure!(
+        told == ["index template `logflow-templated` is not there"],
+        "{told:?}"
+    );
+    command(stage, 0, "apply")?;
+    let told = command(stage, 0, "diff")?;
+    ensure!(
+        told == ["index template `logflow-templated` is as it ships"],
+        "{told:?}"
+    );
+
+    // An older one of ours with another mapping is told, and replaced.
+    let held = stage.ask_elasticsearch("GET", path, &Value::Null)?;
+    let mut changed = held["index_templates"][0]["index_template"].clone();
+    changed["_meta"]["version"] = json!(0);
+    changed["template"]["mappings"]["properties"]["level"] = json!({"type": "text"});
+    stage.ask_elasticsearch("PUT", path, &changed)?;
+    let told = command(stage, 1, "diff")?.join("\n");
+    for expected in [
+        "_meta.version: held 0, shipped 1",
+        r#"template.mappings.properties.level.type: held "text", shipped "keyword""#,
+        "`es-sink template apply` installs what ships",
+    ] {
+        ensure!(told.contains(expected), "{told}");
+    }
+    command(stage, 0, "apply")?;
+    command(stage, 0, "diff")?;
+
+    // Somebody else's stays.
+    changed["_meta"] = json!({"managed_by": "somebody"});
+    stage.ask_elasticsearch("PUT", path, &changed)?;
+    command(stage, 1, "apply")?;
+    let told = command(stage, 1, "diff")?.join("\n");
+    ensure!(told.contains("apply` refuses to replace it"), "{told}");
+    stage.ask_elasticsearch("DELETE", path, &Value::Null)?;
     Ok(())
 }
 
@@ -291,6 +341,16 @@ fn with_the_roles_that_ship_each_does_its_work_and_no_more(stage: &mut Stage<'_>
         output.status.success() && text.contains(&format!("{old}  1 documents")),
         "{output:?}"
     );
+
+    let operator = guarded.address("logflow_operator");
+    let template = [
+        "--index-pattern",
+        &pattern,
+        "--elasticsearch-url",
+        &operator,
+    ];
+    let told = lines(stage, 0, &[&["template", "diff"][..], &template].concat())?;
+    ensure!(told.len() == 1, "{told:?}");
 
     let search = format!("/{index}/_search");
     let (one, bulk) = (json!({"message": "b"}), Value::Null);
