@@ -17,7 +17,7 @@
 //!     the logs reach while nothing is read.
 //!
 //! Beside the walk: [`dead_letters`] shows what step 8 kept, and sends it back to where step 3 reads;
-//! [`retention`] deletes what step 6 wrote when it is old enough.
+//! [`retention`] deletes what step 6 wrote when it is old enough; [`topics`] makes the topics as they should be.
 
 pub mod config;
 pub mod template;
@@ -36,3 +36,4 @@ pub mod status;
 pub mod metrics;
 pub mod dead_letters;
 pub mod retention;
+pub mod topics;

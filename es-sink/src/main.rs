@@ -20,6 +20,8 @@ use es_sink::status::StatusBoard;
 use es_sink::template;
 use es_sink::template::command::TemplateConfig;
 use es_sink::template::{Plan, Template, TemplateError};
+use es_sink::topics;
+use es_sink::topics::command::TopicsConfig;
 use service::access::Access;
 use service::command_line::{Chosen, Entry};
 use service::elasticsearch::Nodes;
@@ -41,6 +43,7 @@ const COMMANDS: &[Entry] = &[
     Entry::Group(GROUP),
     Entry::Alone(retention::command::COMMAND),
     Entry::Group(template::command::GROUP),
+    Entry::Group(topics::command::GROUP),
 ];
 
 #[global_allocator]
@@ -86,6 +89,10 @@ fn command(settings: Settings, chosen: &Chosen) -> Result<ExitCode, SettingsErro
             Ok(see_to(|runtime, _| {
                 runtime.block_on(template::command::run(&config))
             }))
+        }
+        (Some("topics"), _) => {
+            let config = TopicsConfig::read(settings, chosen.command)?;
+            Ok(see_to(|runtime, _| runtime.block_on(topics::run(&config))))
         }
         (None, _) => {
             let config = RetentionConfig::read(settings)?;
