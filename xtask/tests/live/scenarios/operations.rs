@@ -19,6 +19,7 @@ use crate::stage::{Part, SOON, Scenario, Stage};
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     retention_deletes_whole_days_of_every_tenant_and_nothing_else,
     template_shows_what_differs_and_installs_what_ships_but_never_over_somebody_elses,
+    topics_makes_grows_and_sets_but_never_takes_away,
     with_the_roles_that_ship_each_does_its_work_and_no_more,
 ];
 
@@ -184,6 +185,62 @@ fn template_shows_what_differs_and_installs_what_ships_but_never_over_somebody_e
     let told = command(stage, 1, "diff")?.join("\n");
     ensure!(told.contains("apply` refuses to replace it"), "{told}");
     stage.ask_elasticsearch("DELETE", path, &Value::Null)?;
+    Ok(())
+}
+
+fn topics_makes_grows_and_sets_but_never_takes_away(stage: &mut Stage<'_>) -> Result<()> {
+    let brokers = stage.wiring.kafka.clone();
+    let topics = |stage: &Stage<'_>, code: i32, name: &str, wanted: &[&str]| {
+        let flags = ["--kafka-brokers", &brokers, "--topic", "operated"];
+        let letters = ["--dead-letter-topic", "operated.dead-letter"];
+        let told = lines(
+            stage,
+            code,
+            &[&["topics", name][..], &flags, &letters, wanted].concat(),
+        )?;
+        anyhow::Ok(told.join("\n"))
+    };
+    let small = [
+        "--partitions",
+        "2",
+        "--replication-factor",
+        "1",
+        "--retention",
+        "2d",
+        "--dead-letter-retention",
+        "30d",
+    ];
+    let told = topics(stage, 1, "check", &small)?;
+    ensure!(told.matches("is not there").count() == 2, "{told}");
+    topics(stage, 0, "apply", &small)?;
+    let settled = |stage: &Stage<'_>, wanted: &[&str]| {
+        let told = topics(stage, 0, "check", wanted);
+        told.map(drop).map_err(|error| format!("{error:#}"))
+    };
+    stage.wait_for("the topics", SOON, || settled(stage, &small))?;
+
+    let large = [
+        "--partitions",
+        "4",
+        "--retention",
+        "3d",
+        "--min-insync-replicas",
+        "1",
+    ];
+    let told = topics(stage, 1, "check", &large)?;
+    ensure!(told.contains("partitions: 2, wanted 4"), "{told}");
+    ensure!(
+        told.contains("retention.ms: 172800000, wanted 259200000"),
+        "{told}"
+    );
+    topics(stage, 0, "apply", &large)?;
+    stage.wait_for("the larger topics", SOON, || settled(stage, &large))?;
+
+    // Nothing that takes away is done; what was set stays, also that of the dead letters.
+    let told = topics(stage, 1, "apply", &small)?;
+    ensure!(told.matches("not done by `apply`").count() == 2, "{told}");
+    let letters = ["--dead-letter-retention", "30d"];
+    topics(stage, 0, "check", &[&large[..], &letters].concat())?;
     Ok(())
 }
 
