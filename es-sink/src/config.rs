@@ -229,9 +229,7 @@ impl Config {
         let for_a_reply = ByteSize(for_records / 4).bytes() / bulk_concurrency.max(1);
         let millis = |span: Span| span.0.max(Duration::from_millis(1));
         let group: String = settings.value("group-id");
-        let nodes: Vec<NodeUrl> = settings.list("elasticsearch-url");
-        let written = nodes.iter().any(NodeUrl::has_credentials);
-        let login = Login::from_settings(&mut settings, &login::ELASTICSEARCH, written);
+        let (nodes, login) = nodes_and_login(&mut settings);
         let config = Self {
             listen: settings.value("listen"),
             access: Access::of_observers(&mut settings),
@@ -267,14 +265,22 @@ impl Config {
         if config.sink.drain_max > DRAIN_MAX {
             settings.reject("drain-timeout", "must be at most 60s");
         }
-        if config.nodes.is_empty() {
-            settings.reject("elasticsearch-url", "at least one node is needed");
-        }
         if config.brokers.is_empty() {
             settings.reject("kafka-brokers", "at least one broker is needed");
         }
         settings.finish().map(|checked| (config, checked))
     }
+}
+
+/// Where Elasticsearch is and who we are to it, for the service and for commands beside it.
+pub(crate) fn nodes_and_login(settings: &mut Settings) -> (Vec<NodeUrl>, Login) {
+    let nodes: Vec<NodeUrl> = settings.list("elasticsearch-url");
+    if nodes.is_empty() {
+        settings.reject("elasticsearch-url", "at least one node is needed");
+    }
+    let written = nodes.iter().any(NodeUrl::has_credentials);
+    let login = Login::from_settings(settings, &login::ELASTICSEARCH, written);
+    (nodes, login)
 }
 
 #[cfg(test)]

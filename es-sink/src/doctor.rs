@@ -85,8 +85,9 @@ fn template(config: &Config, handle: &Handle) -> Check {
     Check::new(about.clone(), move || {
         let looked = in_time(&handle, async {
             let nodes = Nodes::new(&nodes, &login)?;
-            let plan = template.look(&nodes).await;
-            plan.map_err(|error| error.to_string())
+            let held = template.look(&nodes).await;
+            let held = held.map_err(|error| error.to_string())?;
+            Ok(template.plan(held.as_ref()))
         });
         vec![of_template(about, looked)]
     })

@@ -16,7 +16,8 @@
 //! 10. [`status`] and [`metrics`]: what people and alerts see of all this; [`log_ends`]: how far
 //!     the logs reach while nothing is read.
 //!
-//! Beside the walk: [`dead_letters`] shows what step 8 kept, and sends it back to where step 3 reads.
+//! Beside the walk: [`dead_letters`] shows what step 8 kept, and sends it back to where step 3 reads;
+//! [`retention`] deletes what step 6 wrote when it is old enough; [`topics`] makes the topics as they should be;
 //! [`doctor`] examines beforehand whether all that the steps reach for is there.
 
 pub mod config;
@@ -35,4 +36,6 @@ pub mod log_ends;
 pub mod status;
 pub mod metrics;
 pub mod dead_letters;
+pub mod retention;
+pub mod topics;
 pub mod doctor;

@@ -14,16 +14,23 @@ use es_sink::dead_letters;
 use es_sink::dead_letters::command::{DeadLettersConfig, GROUP};
 use es_sink::engine::Surroundings;
 use es_sink::metrics::Metrics;
+use es_sink::retention;
+use es_sink::retention::command::RetentionConfig;
 use es_sink::status::StatusBoard;
+use es_sink::template;
+use es_sink::template::command::TemplateConfig;
 use es_sink::template::{Plan, Template, TemplateError};
+use es_sink::topics;
+use es_sink::topics::command::TopicsConfig;
 use service::access::Access;
-use service::command_line::Entry;
+use service::command_line::{Chosen, Entry};
 use service::doctor;
 use service::elasticsearch::Nodes;
 use service::operations;
 use service::server::Server;
 use service::settings::{Settings, SettingsError};
 use service::shutdown::Shutdown;
+use tokio::runtime::Runtime;
 
 /// Between two tries to install the template.
 const TEMPLATE_RETRY: Duration = Duration::from_secs(2);
@@ -33,7 +40,13 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What it does instead of its plain start, in the order of the help.
-const COMMANDS: &[Entry] = &[Entry::Alone(doctor::COMMAND), Entry::Group(GROUP)];
+const COMMANDS: &[Entry] = &[
+    Entry::Alone(doctor::COMMAND),
+    Entry::Group(GROUP),
+    Entry::Alone(retention::command::COMMAND),
+    Entry::Group(template::command::GROUP),
+    Entry::Group(topics::command::GROUP),
+];
 
 #[global_allocator]
 static ALLOCATOR: service::allocator::Allocator = service::allocator::Allocator;
@@ -43,16 +56,8 @@ fn main() -> ExitCode {
     let settings = Settings::load_with(PROGRAM, COMMANDS, std::env::args_os(), |name| {
         std::env::var(name).ok()
     });
-    let ended = settings.and_then(|(mut settings, chosen)| match chosen {
-        Some(chosen) if chosen.command.name == doctor::COMMAND.name => {
-            let json = settings.switch("json");
-            let config = Config::read(settings, seed());
-            config.map(|(config, _)| {
-                doctor::run(|handle| es_sink::doctor::checks(&config, handle), json)
-            })
-        }
-        Some(chosen) => DeadLettersConfig::read(settings, chosen.command, now_ms())
-            .map(|config| see_to(&config)),
+    let ended = settings.and_then(|(settings, chosen)| match chosen {
+        Some(chosen) => command(settings, &chosen),
         None => Config::read(settings, seed()).map(|(config, checked)| {
             if checked.stop_here {
                 eprintln!("es-sink: the configuration has no faults");
@@ -78,8 +83,42 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reads a command's settings and carries it out.
+fn command(mut settings: Settings, chosen: &Chosen) -> Result<ExitCode, SettingsError> {
+    match (chosen.group, chosen.command.name) {
+        (Some("template"), _) => {
+            let config = TemplateConfig::read(settings, chosen.command)?;
+            Ok(see_to(|runtime, _| {
+                runtime.block_on(template::command::run(&config))
+            }))
+        }
+        (Some("topics"), _) => {
+            let config = TopicsConfig::read(settings, chosen.command)?;
+            Ok(see_to(|runtime, _| runtime.block_on(topics::run(&config))))
+        }
+        (None, "doctor") => {
+            let json = settings.switch("json");
+            let (config, _) = Config::read(settings, seed())?;
+            Ok(doctor::run(
+                |handle| es_sink::doctor::checks(&config, handle),
+                json,
+            ))
+        }
+        (None, _) => {
+            let config = RetentionConfig::read(settings)?;
+            Ok(see_to(|runtime, shutdown| {
+                runtime.block_on(retention::run(&config, shutdown))
+            }))
+        }
+        (Some(_), _) => {
+            let config = DeadLettersConfig::read(settings, chosen.command, now_ms())?;
+            Ok(see_to(|_, shutdown| dead_letters::run(&config, shutdown)))
+        }
+    }
+}
+
 /// Carries out a command, which speaks to a person or a script and not to a log.
-fn see_to(config: &DeadLettersConfig) -> ExitCode {
+fn see_to(order: impl FnOnce(&Runtime, &Shutdown) -> anyhow::Result<ExitCode>) -> ExitCode {
     service::logging::start();
     let carry_out = || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -89,7 +128,7 @@ fn see_to(config: &DeadLettersConfig) -> ExitCode {
             .context("starting the runtime")?;
         let _within = runtime.enter();
         let shutdown = Shutdown::on_signals().context("installing signal handlers")?;
-        dead_letters::run(config, &shutdown)
+        order(&runtime, &shutdown)
     };
     match carry_out() {
         Ok(code) => code,

@@ -3,6 +3,11 @@
 //! In the flow: `config` → **`template`** → `consumer`. Idempotent and versioned;
 //! a template of somebody else under the same name is never overwritten.
 //! What OpenSearch does not know of it is replaced in [`for_opensearch`] alone.
+//!
+//! Beside the flow: [`command`] is `es-sink template`, which shows what differs ([`difference`]) and installs it.
+
+pub mod command;
+pub mod difference;
 
 use std::time::Duration;
 
@@ -126,15 +131,10 @@ impl Template {
     /// [`TemplateError::NotNow`] while Elasticsearch is away or refuses for a
     /// reason outside the template.
     pub async fn install(&self, nodes: &Nodes) -> Result<Plan, TemplateError> {
-        let engine =
-            SearchEngine::ask(nodes, TIMEOUT)
-                .await
-                .map_err(|reason| TemplateError::NotNow {
-                    name: self.name.clone(),
-                    reason,
-                })?;
+        let engine = self.engine(nodes).await?;
         let path = self.path();
-        let plan = self.look(nodes).await?;
+        let held = self.look(nodes).await?;
+        let plan = self.plan(held.as_ref());
         match plan {
             Plan::Keep => Ok(plan),
             Plan::Refuse => Err(TemplateError::Never(format!(
@@ -159,21 +159,31 @@ impl Template {
         }
     }
 
-    /// Looks and decides, and changes nothing.
+    /// What Elasticsearch holds under the template's name, if anything.
     ///
     /// # Errors
-    /// [`TemplateError::NotNow`] if Elasticsearch does not tell.
-    pub async fn look(&self, nodes: &Nodes) -> Result<Plan, TemplateError> {
+    /// [`TemplateError::NotNow`], as [`install`](Self::install).
+    pub async fn look(&self, nodes: &Nodes) -> Result<Option<Value>, TemplateError> {
         let path = self.path();
-        let reply = self
-            .exchange(nodes, Request::bare(Method::Get, &path, TIMEOUT))
-            .await?;
-        let held = match reply.status {
-            200 => Some(self.held(&reply)?),
-            404 => None,
-            _ => return Err(self.not_now(&reply)),
-        };
-        Ok(self.plan(held.as_ref()))
+        let request = Request::bare(Method::Get, &path, TIMEOUT);
+        let reply = self.exchange(nodes, request).await?;
+        match reply.status {
+            200 => self.held(&reply).map(Some),
+            404 => Ok(None),
+            _ => Err(self.not_now(&reply)),
+        }
+    }
+
+    /// What the nodes are.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotNow`] while none of them answers.
+    pub async fn engine(&self, nodes: &Nodes) -> Result<SearchEngine, TemplateError> {
+        let engine = SearchEngine::ask(nodes, TIMEOUT).await;
+        engine.map_err(|reason| TemplateError::NotNow {
+            name: self.name.clone(),
+            reason,
+        })
     }
 
     fn path(&self) -> String {
@@ -197,13 +207,11 @@ impl Template {
     }
 
     fn held(&self, reply: &Reply) -> Result<Value, TemplateError> {
-        let mut body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let held = body["index_templates"][0]["index_template"].take();
-        if held.is_object() {
-            Ok(held)
-        } else {
-            Err(self.not_now(reply))
-        }
+        let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        // What is no list cannot be asked mutably for its first member.
+        let held = body.pointer("/index_templates/0/index_template");
+        let held = held.filter(|held| held.is_object()).cloned();
+        held.ok_or_else(|| self.not_now(reply))
     }
 
     fn not_now(&self, reply: &Reply) -> TemplateError {
@@ -293,6 +301,34 @@ mod tests {
             ours.plan(Some(&json!({"_meta": {"managed_by": "somebody"}}))),
             Plan::Refuse
         );
+    }
+
+    #[test]
+    fn a_reply_without_a_template_is_no_template_and_no_panic() {
+        let ours = template("logflow-{date}");
+        let reply = |body: &'static str| Reply {
+            status: 200,
+            headers: service::elasticsearch::HeaderMap::new(),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        for body in [
+            "{}",
+            "[]",
+            "",
+            "null",
+            "7",
+            "not JSON",
+            r#"{"index_templates":[]}"#,
+            r#"{"index_templates":{}}"#,
+            r#"{"index_templates":null}"#,
+            r#"{"index_templates":[{}]}"#,
+            r#"{"index_templates":[{"index_template":[]}]}"#,
+        ] {
+            let held = ours.held(&reply(body));
+            assert!(matches!(held, Err(TemplateError::NotNow { .. })), "{body}");
+        }
+        let body = r#"{"index_templates":[{"name":"logflow","index_template":{"version":1}}]}"#;
+        assert_eq!(ours.held(&reply(body)), Ok(json!({"version": 1})));
     }
 
     #[test]

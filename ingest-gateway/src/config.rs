@@ -460,7 +460,7 @@ mod tests {
         ]);
         expect_test::expect![[r#"
             the configuration has faults:
-              `kafka-timeout` (flag) `10`: a duration is a whole number with ms, s, m or h
+              `kafka-timeout` (flag) `10`: a duration is a whole number with ms, s, m, h or d
               `rate-limit-bytes` (flag) must be 0, or 1KiB to 1000000KiB
               `trusted-proxy` (flag) `proxy`: a network is an address or ADDRESS/BITS, for example 10.0.0.0/8 or fd00::/8
               `topic` (flag) must have 1 to 249 letters, digits, `.`, `_` or `-`

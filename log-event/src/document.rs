@@ -11,7 +11,7 @@ use std::str::FromStr;
 use crate::event_id::of_foreign_record;
 use crate::offset::Offset;
 use crate::record::RecordHeaders;
-use crate::tenant::NO_TENANT;
+use crate::tenant::{NO_TENANT, Tenant};
 
 /// Stands for the day in an index pattern.
 const DATE: &str = "{date}";
@@ -20,6 +20,13 @@ pub const TENANT: &str = "{tenant}";
 /// With a tenant's name of any length still an index name.
 const PATTERN_BYTES_MAX: usize = 200;
 const MILLIS_PER_DAY: i64 = 86_400_000;
+/// The last day of 9999, counted from 1970-01-01.
+const LAST_DAY: i32 = 2_932_896;
+const UNIX_EPOCH_JULIAN_DAY: i32 = 2_440_588;
+/// A day in a name: `YYYY.MM.DD`.
+const DAY_CHARS: usize = 10;
+/// What may surround a tenant's name, and is in none.
+const BETWEEN: [char; 3] = ['-', '.', '+'];
 /// How far before the record's Kafka timestamp an event may lie and still go to its own day.
 pub const EVENT_AGE_DAYS_MAX: i64 = 30;
 /// How far after it.
@@ -89,17 +96,35 @@ impl UtcDay {
     /// years 1970 to 9999.
     #[must_use]
     pub fn of_millis(millis: i64) -> Self {
-        const LAST_DAY: i64 = 2_932_896;
-        let days = millis.div_euclid(MILLIS_PER_DAY).clamp(0, LAST_DAY);
+        let days = millis.div_euclid(MILLIS_PER_DAY);
+        let days = days.clamp(0, i64::from(LAST_DAY));
         Self {
             days: i32::try_from(days).expect("clamped to the days of 1970 to 9999"),
         }
+    }
+
+    /// The day so many days before this one; none lies before 1970.
+    #[must_use]
+    pub fn before(self, days: u32) -> Self {
+        let days = self.days.saturating_sub_unsigned(days).max(0);
+        Self { days }
+    }
+
+    /// Reads what its [`Display`](fmt::Display) writes, and nothing else.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let month = time::Month::try_from(month.parse::<u8>().ok()?).ok()?;
+        let date = time::Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?);
+        let days = date.ok()?.to_julian_day() - UNIX_EPOCH_JULIAN_DAY;
+        let read = (0..=LAST_DAY).contains(&days).then_some(Self { days })?;
+        // `+2026.1.1` is a date, but no name of ours.
+        (read.to_string() == text).then_some(read)
     }
 }
 
 impl fmt::Display for UtcDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNIX_EPOCH_JULIAN_DAY: i32 = 2_440_588;
         let date = time::Date::from_julian_day(UNIX_EPOCH_JULIAN_DAY + self.days)
             .expect("every day of 1970 to 9999 is a date");
         write!(
@@ -145,6 +170,33 @@ impl IndexPattern {
             .replace(TENANT, tenant.unwrap_or(NO_TENANT))
     }
 
+    /// The day and the tenant whose index has this name: the way back from [`index_name`](Self::index_name).
+    /// `None` for every name that it would not give.
+    #[must_use]
+    pub fn day_and_tenant<'n>(&self, name: &'n str) -> Option<(UtcDay, Option<&'n str>)> {
+        let (mut pattern, mut rest) = (self.text.as_str(), name);
+        let (mut day, mut tenant) = (None, None);
+        while !pattern.is_empty() {
+            if let Some(behind) = pattern.strip_prefix(DATE) {
+                let (text, behind_text) = rest.split_at_checked(DAY_CHARS)?;
+                day = Some(UtcDay::parse(text)?);
+                (pattern, rest) = (behind, behind_text);
+            } else if let Some(behind) = pattern.strip_prefix(TENANT) {
+                let (text, behind_text) = rest.split_at(rest.find(BETWEEN).unwrap_or(rest.len()));
+                if text != NO_TENANT {
+                    tenant = Some(text.parse::<Tenant>().is_ok().then_some(text)?);
+                }
+                (pattern, rest) = (behind, behind_text);
+            } else {
+                let literal = pattern.find('{').unwrap_or(pattern.len());
+                rest = rest.strip_prefix(&pattern[..literal])?;
+                pattern = &pattern[literal..];
+            }
+        }
+        let day = day.filter(|_| rest.is_empty())?;
+        (self.index_name(day, tenant) == name).then_some((day, tenant))
+    }
+
     /// Whether each tenant has an index of its own.
     #[must_use]
     pub fn is_by_tenant(&self) -> bool {
@@ -168,7 +220,6 @@ impl IndexPattern {
 /// is in no tenant's name.
 #[must_use]
 pub fn keeps_tenants_apart(text: &str) -> bool {
-    const BETWEEN: [char; 3] = ['-', '.', '+'];
     text.match_indices(TENANT).all(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + TENANT.len()..]);
         before.ends_with(BETWEEN) && (after.is_empty() || after.starts_with(BETWEEN))
@@ -273,6 +324,43 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_the_pattern_would_not_give_is_nobodys_day() {
+        for (pattern, name) in [
+            ("logflow-{date}", "logflow-2026.02.30"),
+            ("logflow-{date}", "logflow-2026.2.03"),
+            ("logflow-{date}", "logflow-2026-02-03"),
+            ("logflow-{date}", "logflow-1969.12.31"),
+            ("logflow-{date}", "logflow-+026.01.01"),
+            ("logflow-{date}", "logflow-2026.01.01-restored"),
+            ("logflow-{date}", "logflow-2026.01.011"),
+            ("logflow-{date}", "logflow-2026.01.0é"),
+            ("logflow-{date}", "logflow-shop-2026.01.01"),
+            ("logflow-{date}", "logflow-"),
+            ("logflow-{date}", "logflow-*"),
+            ("logflow-{date}", "my-logflow-2026.01.01"),
+            ("logflow-{date}", ".ds-logflow-2026.01.01"),
+            ("logflow-{date}", "Logflow-2026.01.01"),
+            ("team-{date}-v2", "team-2026.01.01-v20"),
+            ("team-{date}-v2", "team-2026.01.01"),
+            ("logflow-{tenant}-{date}", "logflow-2026.01.01"),
+            ("logflow-{tenant}-{date}", "logflow--2026.01.01"),
+            ("logflow-{tenant}-{date}", "logflow-__-2026.01.01"),
+            ("logflow-{tenant}-{date}", "logflow-a-b-2026.01.01"),
+        ] {
+            let pattern: IndexPattern = pattern.parse().unwrap();
+            assert_eq!(pattern.day_and_tenant(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn days_before_the_first_are_the_first() {
+        let day = |text| UtcDay::parse(text).unwrap();
+        assert_eq!(day("2026.03.01").before(1), day("2026.02.28"));
+        assert_eq!(day("2026.03.01").before(0), day("2026.03.01"));
+        assert_eq!(day("2026.03.01").before(u32::MAX), day("1970.01.01"));
+    }
+
+    #[test]
     fn a_pattern_that_elasticsearch_would_refuse_is_refused_at_once() {
         for (text, missing) in [
             ("logflow", true),
@@ -316,6 +404,30 @@ mod tests {
         fn any_timestamps_give_some_day(event: Option<i64>, record: Option<i64>) {
             let headers = RecordHeaders { event_time_ms: event, ..RecordHeaders::default() };
             prop_assert_eq!(index_day(&at(record), &headers).to_string().len(), 10);
+        }
+
+        #[test]
+        fn a_name_that_the_pattern_gives_leads_back_to_its_day_and_tenant(
+            pattern in r"[a-z0-9][a-z0-9_.+-]{0,8}(-\{tenant\}[-.+])?\{date\}[a-z0-9_.+-]{0,8}|[a-z0-9]\{date\}-\{tenant\}",
+            millis in 0_i64..253_402_300_800_000,
+            tenant in proptest::option::of("[a-z0-9][a-z0-9_]{0,39}"),
+        ) {
+            let pattern: IndexPattern = pattern.parse().unwrap();
+            let day = UtcDay::of_millis(millis);
+            let name = pattern.index_name(day, tenant.as_deref());
+            let tenant = tenant.as_deref().filter(|_| pattern.is_by_tenant());
+            prop_assert_eq!(pattern.day_and_tenant(&name), Some((day, tenant)));
+        }
+
+        #[test]
+        fn whatever_is_read_as_a_name_is_one(
+            pattern in r"logflow-(\{tenant\}[-.+])?\{date\}(-v2)?",
+            name in r"logflow-([a-z0-9_-]{0,4}[-.+])?[0-9+]{3,5}[.-][0-9]{1,2}[.-][0-9]{1,3}(-v2)?|\PC*",
+        ) {
+            let pattern: IndexPattern = pattern.parse().unwrap();
+            if let Some((day, tenant)) = pattern.day_and_tenant(&name) {
+                prop_assert_eq!(pattern.index_name(day, tenant), name);
+            }
         }
     }
 }

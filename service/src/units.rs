@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// A span of time: `200ms`, `5s`, `2m`, `1h`.
+/// A span of time: `200ms`, `5s`, `2m`, `1h`, `30d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -18,7 +18,7 @@ pub enum UnitError {
     #[error("a size is a whole number of bytes, or one with KB, MB, GB, KiB, MiB or GiB")]
     NoSize,
     /// Not a duration.
-    #[error("a duration is a whole number with ms, s, m or h")]
+    #[error("a duration is a whole number with ms, s, m, h or d")]
     NoDuration,
 }
 
@@ -62,6 +62,7 @@ impl FromStr for Span {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(UnitError::NoDuration),
         };
         let millis = number.checked_mul(millis).ok_or(UnitError::NoDuration)?;
@@ -104,6 +105,7 @@ mod tests {
             ("5s", 5_000),
             ("2m", 120_000),
             ("1 h", 3_600_000),
+            ("30d", 2_592_000_000),
         ] {
             assert_eq!(
                 text.parse(),
@@ -111,7 +113,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "5", "s", "1d", "-1s"] {
+        for text in ["", "5", "s", "1w", "-1s"] {
             assert_eq!(text.parse::<Span>(), Err(UnitError::NoDuration), "{text}");
         }
     }

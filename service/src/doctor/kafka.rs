@@ -8,7 +8,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
@@ -19,6 +19,8 @@ use super::{ASK_TIMEOUT, Check, Finding};
 
 /// One look whether a broker answers; its client tries again meanwhile.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long brokers may take to find out who coordinates a group.
+const COORDINATOR_WITHIN: Duration = Duration::from_secs(8);
 /// The port of a broker whose address has none.
 const PORT: u16 = 9092;
 
@@ -141,12 +143,36 @@ fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
         Err(reason) => findings.push(Finding::fail("Kafka topics", reason)),
     }
     if let Some(group) = &needs.group {
-        match authorized::group(client.client(), group, ASK_TIMEOUT) {
+        match ask_group(client.client(), group) {
             Ok(found) => findings.push(verdict::group(group, found.get(group))),
             Err(reason) => findings.push(Finding::fail(format!("Kafka group `{group}`"), reason)),
         }
     }
     findings
+}
+
+/// Asks until it is known who coordinates the group: brokers that had none so far first make the topic for its offsets.
+fn ask_group<C: ClientContext>(
+    client: &Client<C>,
+    group: &str,
+) -> Result<authorized::ByName<authorized::Operations>, String> {
+    let deadline = Instant::now() + COORDINATOR_WITHIN;
+    loop {
+        let answer = authorized::group(client, group, ASK_TIMEOUT);
+        let passes = match &answer {
+            Ok(found) => matches!(
+                found.get(group),
+                Some(Err(Code::NotCoordinator
+                    | Code::CoordinatorLoadInProgress
+                    | Code::CoordinatorNotAvailable))
+            ),
+            Err(_) => true,
+        };
+        if !passes || Instant::now() >= deadline {
+            return answer;
+        }
+        std::thread::sleep(LOOK_TIMEOUT);
+    }
 }
 
 /// The addresses that the brokers advertise; `None` if none answers.

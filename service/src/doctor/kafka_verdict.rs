@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let only = |found: Option<Result<Topic, Code>>| {
-            let found = super::topic(&logs(), found.as_ref(), &None);
+            let found = topic(&logs(), found.as_ref(), &None);
             assert_eq!(found.len(), 1);
             found[0].to_string()
         };

@@ -24,6 +24,7 @@ mod scenarios {
     pub(crate) mod pressure;
     pub(crate) mod dead_letters;
     pub(crate) mod redrive;
+    pub(crate) mod operations;
     pub(crate) mod holds;
     pub(crate) mod kills;
     pub(crate) mod topics;
@@ -78,6 +79,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("openapi", scenarios::openapi::SCENARIOS),
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
+    ("operations", scenarios::operations::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
     ("kills", scenarios::kills::SCENARIOS),
     ("topics", scenarios::topics::SCENARIOS),

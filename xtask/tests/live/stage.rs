@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
-use xtask::engines::elasticsearch::Node;
+use xtask::engines::elasticsearch;
 use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
 use xtask::engines::metadata::{delete_topic, ensure_topic};
@@ -30,9 +30,9 @@ use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
 use xtask::nemesis::Run;
 use xtask::nemesis::timeline::Outcome;
-use xtask::node::Node as NodeJs;
+use xtask::node::Node;
 use xtask::page::Page;
-use xtask::process::{self, Process, Spec, Stopped};
+use xtask::process::{self, Probe, Process, Spec, Stopped};
 use xtask::progress::Progress;
 use xtask::services::Wiring;
 
@@ -183,11 +183,18 @@ impl<'world> Stage<'world> {
         Ok(part)
     }
 
-    /// An Elasticsearch node of the scenario's own, started and ready.
-    pub(crate) fn node_of_its_own(&mut self, node: &Node) -> Result<Part> {
+    /// An Elasticsearch node of the scenario's own, started, and ready when `ready` says so, if it is given.
+    pub(crate) fn elasticsearch_node(
+        &mut self,
+        node: &elasticsearch::Node,
+        ready: Option<Probe>,
+    ) -> Result<Part> {
         let world = &self.world;
         self.logs.push(node.server_log());
-        let spec = node.prepare(&world.distribution)?;
+        let mut spec = node.prepare(&world.distribution)?;
+        if let Some(ready) = ready {
+            spec.ready = ready;
+        }
         let mut part = Part::new(spec, node.http_port, &world.interrupt);
         part.start()?;
         Ok(part)
@@ -259,8 +266,8 @@ impl<'world> Stage<'world> {
     }
 
     /// A Node.js that is new enough for what is run on it.
-    pub(crate) fn node(&self) -> Result<NodeJs> {
-        NodeJs::provide(
+    pub(crate) fn node(&self) -> Result<Node> {
+        Node::provide(
             &self.world.workspace,
             &Progress::new(),
             &self.world.interrupt,

@@ -194,7 +194,7 @@ fn what_is_missing_at_elasticsearch_is_named_and_nothing_when_nothing_is(
         "roles.yml",
         &roles("auto_configure, create_index, write, read"),
     )?;
-    let _node = stage.node_of_its_own(&node)?;
+    let _node = stage.elasticsearch_node(&node, None)?;
     stage.wiring.elasticsearch = node.url();
     let file = |name: &str, text: &str| -> Result<String> {
         let path = stage.directory.join(name);
