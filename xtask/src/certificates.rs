@@ -1,17 +1,17 @@
-//! Certificates for tests, made by the `openssl` command: an authority, and who it vouches for.
+//! Certificates for one machine, made by the `openssl` command: an authority, and who it vouches for.
 //!
-//! In the flow: **`certificates`** → `incidents`, the live tests.
+//! In the flow: **`certificates`** → `up::security`, `incidents`, the live tests.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::command;
 use crate::interrupt::Interrupt;
 
 /// An authority, in a directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Authority {
     directory: PathBuf,
     interrupt: Interrupt,
@@ -28,6 +28,46 @@ pub struct Certificate {
 
 /// How long a certificate is good for: longer than any test, and than the notice that an alert gives.
 const DAYS: u32 = 60;
+/// How long an authority is that is kept: whoever trusts it need not be told again.
+const DAYS_KEPT: u32 = 3650;
+
+/// Whether a server at `host:port` speaks TLS and shows a certificate that `authority` vouches for.
+///
+/// # Errors
+/// When it does not; the error shows what `openssl` says.
+pub fn greet(address: &str, authority: &Path) -> Result<()> {
+    let mut openssl = Command::new("timeout");
+    openssl
+        .args(["5", "openssl", "s_client", "-brief", "-verify_return_error"])
+        .args(["-connect", address, "-CAfile"])
+        .arg(authority)
+        .stdin(Stdio::null());
+    let output = openssl.output().context("cannot start `openssl`")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "no TLS: {}", told.trim());
+    Ok(())
+}
+
+/// The certificate that new connections to a port of loopback get, as PEM.
+///
+/// # Errors
+/// When none is shown.
+pub fn served(port: u16) -> Result<String> {
+    let mut openssl = Command::new("timeout");
+    openssl
+        .args(["5", "openssl", "s_client", "-showcerts", "-connect"])
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null());
+    let output = openssl.output().context("cannot start `openssl`")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (_, rest) = text
+        .split_once("-----BEGIN CERTIFICATE-----")
+        .with_context(|| format!("port {port} shows no certificate"))?;
+    let (pem, _) = rest
+        .split_once("-----END CERTIFICATE-----")
+        .context("the certificate has no end")?;
+    Ok(pem.to_owned())
+}
 
 impl Authority {
     /// A new one, whose files lie in `directory` beside those that it vouches for.
@@ -40,6 +80,21 @@ impl Authority {
             interrupt: interrupt.clone(),
         };
         authority.make("authority", DAYS, &[])?;
+        Ok(authority)
+    }
+
+    /// The one whose files lie in `directory` already, else a new one.
+    ///
+    /// # Errors
+    /// When `openssl` fails.
+    pub fn kept(directory: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let authority = Self {
+            directory: directory.to_path_buf(),
+            interrupt: interrupt.clone(),
+        };
+        if !authority.path().is_file() {
+            authority.make("authority", DAYS_KEPT, &[])?;
+        }
         Ok(authority)
     }
 

@@ -295,10 +295,11 @@ impl Run<'_> {
     fn is_well(&self) -> Result<(), String> {
         let told = |error: anyhow::Error| format!("{error:#}");
         for replica in &self.layout.services {
-            (ready(replica.port))().map_err(|reason| format!("{}: {reason}", replica.name))?;
+            (ready(&self.layout.monitor, replica.port))()
+                .map_err(|reason| format!("{}: {reason}", replica.name))?;
         }
-        (ready(self.layout.ports.ingest))()?;
-        (ready(self.layout.ports.search))()?;
+        (ready(&self.layout.monitor, self.layout.ports.ingest))()?;
+        (ready(&self.layout.monitor, self.layout.ports.search))()?;
         for node in &self.layout.nodes {
             let health = format!("{}/_cluster/health", node.url());
             let health = http::get(&health, LOOK_TIMEOUT).and_then(|reply| reply.json());

@@ -1,10 +1,14 @@
 //! One bounded HTTP request, as the health checks, the log shipper and the live tests need it.
 //!
-//! Any status is an answer, not an error. Not here: what the answer means.
+//! Any status is an answer, not an error. Over TLS the `curl` command sends it: xtask is compiled before anything is
+//! installed, and so has no TLS of its own. Not here: what the answer means.
 
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// No answer that xtask reads is larger.
 const BODY_BYTES_MAX: u64 = 64 << 20;
@@ -44,6 +48,142 @@ impl Reply {
         serde_json::from_slice(&self.body).with_context(|| {
             let start: String = self.text().chars().take(200).collect();
             format!("the answer (status {}) is no JSON: `{start}`", self.status)
+        })
+    }
+}
+
+/// How a server is spoken to: in the clear, or over TLS and with a key.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    over_tls: Option<OverTls>,
+}
+
+#[derive(Debug, Clone)]
+struct OverTls {
+    authority: PathBuf,
+    header: Option<PathBuf>,
+}
+
+impl Client {
+    /// Trusts `authority` alone, and sends the lines of the file `header`, so that no secret stands on a command line.
+    #[must_use]
+    pub fn over_tls(authority: &Path, header: Option<&Path>) -> Self {
+        Self {
+            over_tls: Some(OverTls {
+                authority: authority.to_path_buf(),
+                header: header.map(Path::to_path_buf),
+            }),
+        }
+    }
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_over_tls(&self) -> bool {
+        self.over_tls.is_some()
+    }
+
+    /// The beginning of the address of what listens on `port` of loopback.
+    #[must_use]
+    pub fn url(&self, port: u16) -> String {
+        let scheme = if self.over_tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://127.0.0.1:{port}")
+    }
+
+    /// Sends one request and reads the whole answer, both within `timeout`. An answer over TLS is given without its
+    /// headers.
+    ///
+    /// # Errors
+    /// When no complete answer came in time, or the server is not trusted; the error names the address.
+    pub fn request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Reply> {
+        match &self.over_tls {
+            None => request(method, url, headers, body, timeout),
+            Some(tls) => tls
+                .request(method, url, headers, body, timeout)
+                .with_context(|| format!("{method} {url} failed")),
+        }
+    }
+
+    /// A GET.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn get(&self, url: &str, timeout: Duration) -> Result<Reply> {
+        self.request("GET", url, &[], &[], timeout)
+    }
+
+    /// A POST.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Reply> {
+        self.request("POST", url, headers, body, timeout)
+    }
+}
+
+impl OverTls {
+    fn request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Reply> {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--noproxy", "*"])
+            .args(["--max-time", &timeout.as_secs_f64().to_string()])
+            .args(["--request", method])
+            .arg("--cacert")
+            .arg(&self.authority)
+            .args(["--write-out", "\n%{http_code}"]);
+        if let Some(header) = &self.header {
+            curl.arg("--header").arg(format!("@{}", header.display()));
+        }
+        for (name, value) in headers {
+            curl.args(["--header", &format!("{name}: {value}")]);
+        }
+        if !body.is_empty() {
+            curl.args(["--data-binary", "@-"]);
+        }
+        let mut curl = curl
+            .arg(url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start `curl`")?;
+        // It reads all of it before it writes anything.
+        if let Some(mut stdin) = curl.stdin.take() {
+            stdin.write_all(body).context("curl does not read")?;
+        }
+        let output = curl.wait_with_output().context("curl does not end")?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}", told.trim());
+        let mut body = output.stdout;
+        let end = body.iter().rposition(|byte| *byte == b'\n');
+        let status = end.map(|end| body.split_off(end));
+        let status = status.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
+        Ok(Reply {
+            status: status.context("curl tells no status")?,
+            headers: Vec::new(),
+            body,
         })
     }
 }

@@ -93,13 +93,13 @@ const LIBCURL: Prerequisite = Prerequisite {
 };
 const CURL: Prerequisite = Prerequisite {
     name: "curl",
-    purpose: "the tests send requests with it, over TLS and HTTP/2, too",
+    purpose: "requests over TLS and HTTP/2 are sent with it",
     packages: &["curl"],
     is_there: || runs("curl"),
 };
 const OPENSSL_COMMAND: Prerequisite = Prerequisite {
     name: "the openssl command",
-    purpose: "it makes the certificates of the tests",
+    purpose: "it makes certificates",
     packages: &["openssl"],
     is_there: || runs("openssl"),
 };
@@ -168,6 +168,8 @@ pub const ALERTS: &[Prerequisite] = &[PROMETHEUS, OPENSSL_COMMAND];
 pub const PEERS: &[Prerequisite] = &[PYTHON, LIBCURL];
 /// What a cluster needs beyond the engines.
 pub const PROXY: &[Prerequisite] = &[HAPROXY];
+/// What a secured pipeline needs beyond the engines.
+pub const SECURITY: &[Prerequisite] = &[CURL, OPENSSL_COMMAND];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 /// What counting instructions needs.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::command;
-use crate::http;
+use crate::http::{self, Client};
 use crate::interrupt::Interrupt;
 use crate::process::{Probe, Spec};
 use crate::workspace::Workspace;
@@ -69,7 +69,7 @@ impl Binaries {
             privileges: Vec::new(),
             log: log.to_path_buf(),
             own_logs: Vec::new(),
-            ready: ready(port),
+            ready: ready(&Client::default(), port),
             ready_within: Duration::from_secs(60),
             stop_within: Duration::from_secs(30),
         }
@@ -182,9 +182,9 @@ fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
 
 /// Whether the service on `port` of loopback says that it is ready.
 #[must_use]
-pub fn ready(port: u16) -> Probe {
-    let url = format!("http://127.0.0.1:{port}/readyz");
-    Arc::new(move || match http::get(&url, Duration::from_secs(3)) {
+pub fn ready(client: &Client, port: u16) -> Probe {
+    let (client, url) = (client.clone(), format!("{}/readyz", client.url(port)));
+    Arc::new(move || match client.get(&url, Duration::from_secs(3)) {
         Ok(reply) if reply.status == 200 => Ok(()),
         Ok(reply) => Err(format!(
             "/readyz answers {}: {}",

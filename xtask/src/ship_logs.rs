@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::http;
+use crate::http::Client;
 
 /// How much of a log one request may carry.
 const CHUNK_BYTES_MAX: u64 = 512 << 10;
@@ -48,16 +48,18 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Shipper {
     gateway: String,
+    client: Client,
     places: PathBuf,
     sources: Vec<Source>,
 }
 
 impl Shipper {
-    /// Ships `sources` to the gateway at `gateway` and keeps the places reached in the directory `places`.
+    /// Ships `sources` as `client` to the gateway at `gateway` and keeps the places reached in the directory `places`.
     #[must_use]
-    pub fn new(gateway: String, places: PathBuf, sources: Vec<Source>) -> Self {
+    pub fn new(gateway: String, client: Client, places: PathBuf, sources: Vec<Source>) -> Self {
         Self {
             gateway,
+            client,
             places,
             sources,
         }
@@ -109,7 +111,7 @@ impl Shipper {
             ("Content-Type", "application/x-ndjson"),
             ("Idempotency-Key", key.as_str()),
         ];
-        let reply = http::post(
+        let reply = self.client.post(
             &format!("{}/logs", self.gateway),
             &headers,
             body.as_bytes(),

@@ -1,11 +1,13 @@
 //! `cargo xtask up`: the whole pipeline on this machine, until Ctrl-C.
 //!
-//! In the flow: `prerequisites` → `layout` → `engines` → `services` → `haproxy` → `ship_logs`, then supervision
-//! (`stack`): what dies is started again. Whatever ends it (a signal, a failure halfway) stops everything in reverse
+//! In the flow: `prerequisites` → `secrets`, `security` (with --secure) → `layout` → `engines` → `services` → `haproxy` →
+//! `ship_logs`, then supervision (`stack`): what dies is started again. Whatever ends it (a signal, a failure halfway) stops everything in reverse
 //! order. Not here: how one process is started and stopped (`process`).
 
 pub mod haproxy;
 pub mod layout;
+pub mod secrets;
+pub mod security;
 pub(crate) mod stack;
 
 use std::fs;
@@ -17,12 +19,15 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::layout::{FirstPorts, Heaps, Layout, Ports};
+use self::secrets::Secrets;
+use self::security::{Security, grants};
 use self::stack::Stack;
+use crate::engines::kafka_tools::KafkaTools;
 use crate::engines::metadata::ensure_topic;
-use crate::engines::provision::provision;
-use crate::http;
+use crate::engines::provision::{Distribution, provision};
+use crate::http::Client;
 use crate::interrupt::{Interrupt, Interrupted, POLL};
-use crate::prerequisites::{self, BUILD, ENGINES, PROXY};
+use crate::prerequisites::{self, BUILD, ENGINES, PROXY, SECURITY};
 use crate::progress::Progress;
 use crate::services::{Binaries, SERVICES};
 use crate::ship_logs::Shipper;
@@ -46,6 +51,10 @@ pub struct Options {
     /// any one of them may die. Its data is apart from that of the single ones.
     #[arg(long)]
     pub cluster: bool,
+    /// TLS everywhere, a user with no more privileges than it needs for each service, and API keys for clients. Its data
+    /// is apart, too; the secrets lie beside it.
+    #[arg(long)]
+    pub secure: bool,
     /// Begin with no data: wipe what earlier runs left under target/local.
     #[arg(long)]
     pub fresh: bool,
@@ -85,7 +94,7 @@ pub struct Options {
 }
 
 impl Options {
-    fn layout(&self, state: &Path) -> Layout {
+    fn ports(&self) -> Ports {
         let first = FirstPorts {
             ingest: self.gateway_port,
             search: self.query_port,
@@ -96,15 +105,31 @@ impl Options {
             elasticsearch: self.elasticsearch_port,
             elasticsearch_transport: self.elasticsearch_transport_port,
         };
-        let (ports, [kafka, elasticsearch]) = match self.cluster {
-            false => (Ports::single(&first), HEAPS_MIB),
-            true => (Ports::cluster(&first), HEAPS_IN_CLUSTER_MIB),
+        match self.cluster {
+            false => Ports::single(&first),
+            true => Ports::cluster(&first),
+        }
+    }
+
+    fn heaps(&self) -> Heaps {
+        let [kafka, elasticsearch] = match self.cluster {
+            false => HEAPS_MIB,
+            true => HEAPS_IN_CLUSTER_MIB,
         };
-        let heaps = Heaps {
+        Heaps {
             kafka: self.kafka_heap.unwrap_or(kafka),
             elasticsearch: self.elasticsearch_heap.unwrap_or(elasticsearch),
-        };
-        Layout::new(ports, heaps, state)
+        }
+    }
+
+    /// Where below `state` the data of this kind of pipeline lies.
+    fn data(&self, state: &Path) -> PathBuf {
+        match (self.secure, self.cluster) {
+            (false, false) => state.to_path_buf(),
+            (false, true) => state.join("cluster"),
+            (true, false) => state.join("secure"),
+            (true, true) => state.join("secure-cluster"),
+        }
     }
 }
 
@@ -125,19 +150,36 @@ pub fn up(options: &Options) -> Result<()> {
         .canonicalize()
         .with_context(|| format!("cannot find `{}`", state.display()))?;
     let _lock = Lock::take(&state.join("lock")).context("a second `up` on the same state")?;
-    let data = match options.cluster {
-        true => state.join("cluster"),
-        false => state.clone(),
-    };
-    let layout = options.layout(&data);
-    check_ports(&layout.ports)?;
+    let data = options.data(&state);
+    let ports = options.ports();
+    check_ports(&ports)?;
     if options.fresh {
-        wipe(&data, options.cluster)?;
+        wipe(&data, data != state)?;
     }
+    let proxy: &[_] = if options.cluster { PROXY } else { &[] };
+    let secure: &[_] = if options.secure { SECURITY } else { &[] };
+    prerequisites::ensure(&[BUILD, ENGINES, proxy, secure], &progress, &interrupt)?;
+    let security = match options.secure {
+        true => Some(Security::new(Secrets::open(
+            &data.join("secrets"),
+            &interrupt,
+        )?)?),
+        false => None,
+    };
+    let layout = match &security {
+        Some(security) => Layout::secured(ports, options.heaps(), &data, security)?,
+        None => Layout::new(ports, options.heaps(), &data),
+    };
 
     let mut stack = Stack::default();
     let result = bring_up(
-        &layout, &workspace, &data, &mut stack, &progress, &interrupt,
+        &layout,
+        security.as_ref(),
+        &workspace,
+        &data,
+        &mut stack,
+        &progress,
+        &interrupt,
     )
     .and_then(|shipper| supervise(&mut stack, &shipper, &progress, &interrupt));
     if let Err(error) = &result
@@ -159,24 +201,33 @@ pub fn up(options: &Options) -> Result<()> {
 /// Starts everything, ships the first logs and says where things are.
 fn bring_up(
     layout: &Layout,
+    security: Option<&Security>,
     workspace: &Workspace,
     data: &Path,
     stack: &mut Stack,
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<Shipper> {
-    let proxy = if layout.proxy.is_some() { PROXY } else { &[] };
-    prerequisites::ensure(&[BUILD, ENGINES, proxy], progress, interrupt)?;
     let distribution = provision(workspace, progress, interrupt)?;
     progress.say("services: cargo build --release (the first time takes some minutes)");
     let binaries = Binaries::build(workspace, &SERVICES, interrupt)?;
+    if let Some(security) = security {
+        security.ensure_keys(&binaries.path("ingest-gateway"))?;
+    }
 
     let engines = layout.engines(&distribution, interrupt)?;
     stack.start(engines, progress, interrupt)?;
     let wiring = &layout.wiring;
-    for topic in [&wiring.topic, &wiring.dead_letter_topic] {
-        let broker = layout.brokers[0].socket();
-        ensure_topic(broker, topic, Duration::from_secs(30), interrupt)?;
+    match security {
+        None => {
+            for topic in [&wiring.topic, &wiring.dead_letter_topic] {
+                let broker = layout.brokers[0].socket();
+                ensure_topic(broker, topic, Duration::from_secs(30), interrupt)?;
+            }
+        }
+        Some(security) => {
+            grant_all(layout, security, distribution, data, progress, interrupt)?;
+        }
     }
     let services = layout.services(&binaries, &data.join("logs"));
     stack.start(services, progress, interrupt)?;
@@ -184,22 +235,63 @@ fn bring_up(
         stack.start(vec![proxy], progress, interrupt)?;
     }
 
-    let gateway = format!("http://127.0.0.1:{}", layout.ports.ingest);
-    let shipper = Shipper::new(gateway, data.join("shipped"), layout.logs());
+    let client = |who| security.map_or_else(Client::default, |one| one.secrets.client(who));
+    let shipper = Shipper::new(
+        layout.monitor.url(layout.ports.ingest),
+        client("shipper"),
+        data.join("shipped"),
+        layout.logs(),
+    );
     let step = progress.step("logs", "shipping the engines' own logs");
     let accepted = shipper.ship_new()?;
     let query = format!(
-        "http://127.0.0.1:{}/logs?resourceId={}&limit=3",
-        layout.ports.search, layout.nodes[0].name
+        "{}/logs?resourceId={}&limit=3",
+        layout.monitor.url(layout.ports.search),
+        layout.nodes[0].name
     );
+    let reader = client("reader");
     interrupt.wait_for("the shipped logs to be found", FOUND_WITHIN, || {
-        found(&query)
+        found(&reader, &query)
     })?;
     step.done(&format!(
         "{accepted} events of the engines' own logs are searchable"
     ));
-    progress.say(&addresses(layout, data, &query));
+    progress.say(&addresses(layout, security, data, &query));
     Ok(shipper)
+}
+
+/// Creates the topics, and lets each service do its part with them. Once: it takes a JVM for each step.
+pub(crate) fn grant_all(
+    layout: &Layout,
+    security: &Security,
+    distribution: Distribution,
+    data: &Path,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<KafkaTools> {
+    let wiring = &layout.wiring;
+    let tools = KafkaTools {
+        distribution,
+        brokers: wiring.kafka.clone(),
+        logs: data.join("kafka-tools"),
+        properties: Some(security.kafka_admin()),
+    };
+    let done = data.join("granted");
+    if done.is_file() {
+        return Ok(tools);
+    }
+    let mut step = progress.step("Kafka", "creating the topics");
+    for topic in [&wiring.topic, &wiring.dead_letter_topic] {
+        tools.create_topic(topic, interrupt)?;
+    }
+    let grants = grants(wiring);
+    for (n, grant) in (1..).zip(&grants) {
+        step.note(&format!("privileges, {n} of {}", grants.len()));
+        tools.grant(grant, interrupt)?;
+    }
+    fs::write(&done, "").with_context(|| format!("cannot write `{}`", done.display()))?;
+    step.done("topics are there, and each service has its privileges");
+    Ok(tools)
 }
 
 /// Starts again what dies and ships what is new in the logs, until an end is asked for: then `Err(Interrupted)`.
@@ -232,8 +324,9 @@ fn supervise(
 }
 
 /// Whether a search finds something.
-fn found(query: &str) -> Result<(), String> {
-    let reply = http::get(query, Duration::from_secs(5)).map_err(|error| format!("{error:#}"))?;
+fn found(reader: &Client, query: &str) -> Result<(), String> {
+    let reply = reader.get(query, Duration::from_secs(5));
+    let reply = reply.map_err(|error| format!("{error:#}"))?;
     let events = reply.json().map_err(|error| format!("{error:#}"))?;
     match events.as_array() {
         Some(events) if !events.is_empty() => Ok(()),
@@ -241,21 +334,20 @@ fn found(query: &str) -> Result<(), String> {
     }
 }
 
-fn addresses(layout: &Layout, data: &Path, query: &str) -> String {
+fn addresses(layout: &Layout, security: Option<&Security>, data: &Path, query: &str) -> String {
     let Layout { ports, wiring, .. } = layout;
+    let at = |port: u16| layout.monitor.url(port);
     let sinks = ports.sinks.iter();
-    let sinks: Vec<String> = sinks
-        .map(|port| format!("http://127.0.0.1:{port}/status"))
-        .collect();
+    let sinks: Vec<String> = sinks.map(|port| at(*port) + "/status").collect();
     let mut text = format!(
         "\nlogflow is up.\n\
-         \n  send        http://127.0.0.1:{}/logs\
-         \n  explore     http://127.0.0.1:{}/ (the API: /openapi.json)\
+         \n  send        {}/logs\
+         \n  explore     {}/ (the API: /openapi.json)\
          \n  sink        {}\
          \n  Kafka       {} (topic `{}`)\
          \n  Elastic     {} (indices `{}`)",
-        ports.ingest,
-        ports.search,
+        at(ports.ingest),
+        at(ports.search),
         sinks.join(" "),
         wiring.kafka,
         wiring.topic,
@@ -268,16 +360,33 @@ fn addresses(layout: &Layout, data: &Path, query: &str) -> String {
             ports.join(" and ")
         };
         text.push_str(&format!(
-            "\n  HAProxy     http://127.0.0.1:{proxy}/ (gateways on {}, query APIs on {})",
+            "\n  HAProxy     {}/ (gateways on {}, query APIs on {})",
+            at(proxy),
             behind(&ports.gateways),
             behind(&ports.query_apis),
         ));
     }
+    text.push_str(&format!("\n  logs, data  {}\n", data.display()));
+    let mut proof = String::new();
+    if let Some(security) = security {
+        let secrets = &security.secrets;
+        let [keys, reader] = ["*.key", "reader.header"].map(|name| secrets.path(name));
+        let authority = secrets.authority();
+        text.push_str(&format!(
+            "\nEverything asks for a key or a password. {} are API keys:\n\
+             \x20 shipper sends, reader searches (sign in with it on the page), operator mends, monitor watches.\n\
+             The authority to trust is {}; the other files there say who is who to Kafka and Elasticsearch.\n",
+            keys.display(),
+            authority.display(),
+        ));
+        proof = format!(
+            "--cacert {} --header @{} ",
+            authority.display(),
+            reader.display()
+        );
+    }
     text.push_str(&format!(
-        "\n  logs, data  {}\n\
-         \nFind what Elasticsearch itself logged:\n\
-         \n  curl '{query}'\n",
-        data.display(),
+        "\nFind what Elasticsearch itself logged:\n\n  curl {proof}'{query}'\n"
     ));
     if ports.proxy.is_some() {
         text.push_str("\nKill any one process: the others go on, and it is started again.");
@@ -308,10 +417,9 @@ fn check_ports(ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-/// Removes what earlier runs left, and nothing else that may lie in the same directory.
-fn wipe(data: &Path, cluster: bool) -> Result<()> {
-    // A cluster's directory is its own.
-    let owned: &[&str] = match cluster {
+/// Removes what earlier runs left, and nothing else that may lie in the same directory, unless that is ours alone.
+fn wipe(data: &Path, is_ours: bool) -> Result<()> {
+    let owned: &[&str] = match is_ours {
         true => &[""],
         false => &["kafka", "elasticsearch", "logs", "shipped"],
     };
@@ -341,9 +449,7 @@ mod tests {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         let options = Line::parse_from(["up", "--query-port", &port.to_string()]).options;
-        let error = check_ports(&options.layout(Path::new("/s")).ports)
-            .unwrap_err()
-            .to_string();
+        let error = check_ports(&options.ports()).unwrap_err().to_string();
         assert!(
             error.contains(&format!("port {port} is not free for query-api")),
             "{error}"
@@ -358,9 +464,7 @@ mod tests {
     fn two_parts_on_one_port_are_refused() {
         let options =
             Line::parse_from(["up", "--query-port", "23001", "--gateway-port", "23001"]).options;
-        let error = check_ports(&options.layout(Path::new("/s")).ports)
-            .unwrap_err()
-            .to_string();
+        let error = check_ports(&options.ports()).unwrap_err().to_string();
         assert!(
             error.contains("port 23001 is given to both ingest-gateway and query-api"),
             "{error}"

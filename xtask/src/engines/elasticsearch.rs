@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use super::kafka::write_from;
 use super::provision::Distribution;
 use super::template;
-use crate::http;
+use crate::http::Client;
 use crate::process::Spec;
 
 /// One node.
@@ -40,6 +40,10 @@ pub struct Node {
     pub heap_mib: u32,
     /// Lines of `elasticsearch.yml` beside or instead of the template's.
     pub settings: Vec<(String, String)>,
+    /// Files of its configuration, name and contents, that nobody else may read.
+    pub files: Vec<(String, String)>,
+    /// How it is spoken to.
+    pub client: Client,
 }
 
 impl Node {
@@ -54,13 +58,15 @@ impl Node {
             directory,
             heap_mib: 1024,
             settings: Vec::new(),
+            files: Vec::new(),
+            client: Client::default(),
         }
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http_port)
+        self.client.url(self.http_port)
     }
 
     /// The node's own log.
@@ -106,6 +112,9 @@ impl Node {
                 })
             })?;
         }
+        for (name, contents) in &self.files {
+            self.put(name, contents)?;
+        }
         let privileges = if rustix::process::geteuid().is_root() {
             let readable = [&distribution.elasticsearch.join("lib"), &distribution.java];
             as_nobody(&self.directory, &readable)?
@@ -116,6 +125,7 @@ impl Node {
             "{}/_cluster/health?wait_for_status=yellow&timeout=1s",
             self.url()
         );
+        let client = self.client.clone();
         let environment = [
             ("ES_JAVA_HOME", distribution.java.as_os_str()),
             ("ES_PATH_CONF", config.as_os_str()),
@@ -134,7 +144,7 @@ impl Node {
             privileges,
             log: self.directory.join("console.log"),
             own_logs: vec![self.server_log()],
-            ready: Arc::new(move || match http::get(&health, Duration::from_secs(3)) {
+            ready: Arc::new(move || match client.get(&health, Duration::from_secs(3)) {
                 Ok(reply) if reply.status == 200 => Ok(()),
                 Ok(reply) => Err(format!("its health is {}", reply.text())),
                 Err(error) => Err(format!("{error:#}")),
@@ -142,6 +152,25 @@ impl Node {
             ready_within: Duration::from_secs(240),
             stop_within: Duration::from_secs(60),
         })
+    }
+}
+
+impl Node {
+    /// Writes a file of its configuration that nobody else may read, in one step, since the node may look at any moment.
+    ///
+    /// # Errors
+    /// When it cannot be written or handed to `nobody`.
+    pub fn put(&self, name: &str, contents: &str) -> Result<()> {
+        let path = self.directory.join("config").join(name);
+        let failed = || format!("cannot write `{}`", path.display());
+        let new = path.with_extension("new");
+        fs::write(&new, contents).with_context(failed)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).with_context(failed)?;
+        if rustix::process::geteuid().is_root() {
+            let (user, group) = nobody()?;
+            lchown(&new, Some(user), Some(group)).with_context(failed)?;
+        }
+        fs::rename(&new, &path).with_context(failed)
     }
 }
 

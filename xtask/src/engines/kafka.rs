@@ -15,9 +15,10 @@ use anyhow::{Context, Result};
 use super::metadata::brokers_known;
 use super::provision::Distribution;
 use super::template;
+use crate::certificates;
 use crate::command;
 use crate::interrupt::Interrupt;
-use crate::process::Spec;
+use crate::process::{Probe, Spec};
 
 /// The id of every cluster made here. Any 16 bytes in base64 serve.
 const CLUSTER_ID: &str = "bG9nZmxvdy1jbHVzdGVyIQ";
@@ -43,6 +44,8 @@ pub struct Broker {
     pub settings: Vec<(String, String)>,
     /// Who may sign in by SCRAM-SHA-512, with which password.
     pub users: Vec<(String, String)>,
+    /// Who vouches for it, if clients come over TLS.
+    pub authority: Option<PathBuf>,
 }
 
 impl Broker {
@@ -59,13 +62,19 @@ impl Broker {
             heap_mib: 512,
             settings: Vec::new(),
             users: Vec::new(),
+            authority: None,
         }
     }
 
-    /// Where clients connect, `host:port`.
+    /// Where clients connect, `host:port`; over TLS by the name that the certificate has.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let host = if self.authority.is_some() {
+            "localhost"
+        } else {
+            "127.0.0.1"
+        };
+        format!("{host}:{}", self.port)
     }
 
     /// The same as [`Broker::address`], for a socket.
@@ -143,10 +152,6 @@ impl Broker {
         args.extend(shared.iter().map(Into::into));
         args.push("kafka.Kafka".into());
         args.push(properties.into());
-        let (address, brokers) = (
-            SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
-            self.voters.len(),
-        );
         Ok(Spec {
             name: self.name.clone(),
             program: java,
@@ -155,14 +160,28 @@ impl Broker {
             privileges: Vec::new(),
             log: logs.join("console.log"),
             own_logs: vec![self.server_log()],
-            ready: Arc::new(move || match brokers_known(address) {
+            ready: self.ready(),
+            ready_within: Duration::from_secs(120),
+            stop_within: Duration::from_secs(30),
+        })
+    }
+
+    /// It works when it knows the others; over TLS, where that would take a password, when it speaks at all.
+    fn ready(&self) -> Probe {
+        let (socket, brokers) = (self.socket(), self.voters.len());
+        match self.authority.clone() {
+            None => Arc::new(move || match brokers_known(socket) {
                 Ok(known) if known >= brokers => Ok(()),
                 Ok(known) => Err(format!("it knows {known} of {brokers} brokers")),
                 Err(error) => Err(format!("{error:#}")),
             }),
-            ready_within: Duration::from_secs(120),
-            stop_within: Duration::from_secs(30),
-        })
+            Some(authority) => {
+                let address = self.address();
+                Arc::new(move || {
+                    certificates::greet(&address, &authority).map_err(|error| format!("{error:#}"))
+                })
+            }
+        }
     }
 
     fn values(&self, data: String) -> [(&'static str, String); 7] {

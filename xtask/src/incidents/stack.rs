@@ -167,6 +167,7 @@ impl Stack {
                 distribution,
                 brokers: pipeline.wiring.kafka.clone(),
                 logs: directory.clone(),
+                properties: None,
             },
             directory,
             authority,

@@ -183,6 +183,7 @@ impl Cluster {
                 distribution: distribution.clone(),
                 brokers: wiring.kafka.clone(),
                 logs: directory.join("kafka-tools"),
+                properties: None,
             },
             wiring,
             loadtest: binaries.path("loadtest"),

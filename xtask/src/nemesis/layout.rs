@@ -12,6 +12,7 @@ use super::guarded;
 use crate::engines::FreePorts;
 use crate::engines::elasticsearch::Node;
 use crate::engines::kafka::Broker;
+use crate::http::Client;
 
 const BROKER_HEAP_MIB: u32 = 384;
 const NODE_HEAP_MIB: u32 = 768;
@@ -62,6 +63,7 @@ impl Brokers {
             ];
             Broker {
                 users: Vec::new(),
+                authority: None,
                 name: format!("broker {n}"),
                 node_id: n,
                 port: *port,
@@ -159,6 +161,8 @@ pub(super) fn nodes(ports: &mut FreePorts, directory: &Path) -> Result<Vec<Node>
             directory: directory.join(format!("elasticsearch-{n}")),
             heap_mib: NODE_HEAP_MIB,
             settings: settings.chain(guarded::settings()).collect(),
+            files: Vec::new(),
+            client: Client::default(),
         });
     }
     Ok(nodes)

@@ -1,4 +1,4 @@
-//! Lays out what `up` runs: one of each, or a cluster, in which each may die, behind HAProxy.
+//! Lays out what `up` runs: one of each, or a cluster, in which each may die, behind HAProxy; open or locked.
 //!
 //! In the flow: **`layout`** → `engines`, `services`, `haproxy` → `stack`.
 //! Pure but for the files that the engines' and the proxy's `prepare` write. Not here: the touchy cluster of `nemesis`.
@@ -9,12 +9,14 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::haproxy::HaProxy;
+use super::security::Security;
 use crate::engines::elasticsearch::Node;
 use crate::engines::kafka::Broker;
 use crate::engines::provision::Distribution;
+use crate::http::Client;
 use crate::interrupt::Interrupt;
 use crate::process::Spec;
-use crate::services::{Binaries, SERVICES, Wiring};
+use crate::services::{Binaries, SERVICES, Wiring, ready};
 use crate::ship_logs::{Format, Source};
 use crate::workspace::Workspace;
 
@@ -97,6 +99,8 @@ pub struct Layout {
     pub services: Vec<Replica>,
     /// What stands before them, if anything does.
     pub proxy: Option<HaProxy>,
+    /// How their readiness is asked for.
+    pub monitor: Client,
 }
 
 /// One replica of a service.
@@ -110,6 +114,25 @@ pub struct Replica {
     pub port: u16,
     /// Its flags beside `--listen`.
     pub flags: Vec<String>,
+}
+
+impl FirstPorts {
+    /// Each from `next`.
+    ///
+    /// # Errors
+    /// Those of `next`.
+    pub fn from(mut next: impl FnMut() -> Result<u16>) -> Result<Self> {
+        Ok(Self {
+            ingest: next()?,
+            search: next()?,
+            proxy: next()?,
+            sink: next()?,
+            kafka: next()?,
+            kafka_controller: next()?,
+            elasticsearch: next()?,
+            elasticsearch_transport: next()?,
+        })
+    }
 }
 
 impl Ports {
@@ -227,6 +250,42 @@ impl Layout {
     pub fn new(ports: Ports, heaps: Heaps, state: &Path) -> Self {
         let brokers = brokers(&ports, heaps.kafka, state);
         let nodes = nodes(&ports, heaps.elasticsearch, state);
+        Self::of(ports, brokers, nodes, state)
+    }
+
+    /// The same, where everything is locked.
+    ///
+    /// # Errors
+    /// When a file with a secret cannot be written.
+    pub fn secured(ports: Ports, heaps: Heaps, state: &Path, security: &Security) -> Result<Self> {
+        let mut brokers = brokers(&ports, heaps.kafka, state);
+        let names: Vec<String> = brokers.iter().map(|one| one.name.clone()).collect();
+        for broker in &mut brokers {
+            security.lock_broker(broker, &names)?;
+        }
+        let mut nodes = nodes(&ports, heaps.elasticsearch, state);
+        for node in &mut nodes {
+            security.lock_node(node)?;
+        }
+        let mut layout = Self::of(ports, brokers, nodes, state);
+        for replica in &mut layout.services {
+            let flags = security.lock_service(replica.service, &replica.name)?;
+            replica.flags.extend(flags);
+            // The sinks are spoken to over TLS, too.
+            for flag in &mut replica.flags {
+                if let Some(rest) = flag.strip_prefix("--sink-url=http:") {
+                    *flag = format!("--sink-url=https:{rest}");
+                }
+            }
+        }
+        layout.monitor = security.secrets.client("monitor");
+        if let Some(proxy) = &mut layout.proxy {
+            proxy.lock(security)?;
+        }
+        Ok(layout)
+    }
+
+    fn of(ports: Ports, brokers: Vec<Broker>, nodes: Vec<Node>, state: &Path) -> Self {
         let addresses: Vec<String> = brokers.iter().map(Broker::address).collect();
         let urls: Vec<String> = nodes.iter().map(Node::url).collect();
         let wiring = Wiring::standard(addresses.join(","), urls.join(","));
@@ -242,6 +301,7 @@ impl Layout {
             gateways: of("ingest-gateway"),
             query_apis: of("query-api"),
             directory: state.join("haproxy"),
+            locked: None,
         });
         Self {
             ports,
@@ -250,6 +310,7 @@ impl Layout {
             wiring,
             services,
             proxy,
+            monitor: Client::default(),
         }
     }
 
@@ -296,6 +357,7 @@ impl Layout {
             let log = logs.join(format!("{name}.log"));
             let mut spec = binaries.service(service, *port, flags, &log);
             spec.name.clone_from(name);
+            spec.ready = ready(&self.monitor, *port);
             spec
         };
         self.services.iter().map(spec).collect()

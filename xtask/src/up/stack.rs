@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::interrupt::Interrupt;
 use crate::process::{Process, Spec, Stopped};
@@ -79,6 +80,39 @@ impl Stack {
     pub(crate) fn process(&self, name: &str) -> Option<&Process> {
         let mut processes = self.parts.iter().map(|part| &part.process);
         processes.find(|process| process.spec().name == name)
+    }
+
+    /// Name and leader of the process group of each that runs.
+    pub(crate) fn leaders(&self) -> Vec<(String, u32)> {
+        let processes = self.parts.iter().map(|part| &part.process);
+        processes
+            .filter_map(|process| Some((process.spec().name.clone(), process.pid()?)))
+            .collect()
+    }
+
+    /// Sends a signal to the process of that name.
+    ///
+    /// # Errors
+    /// When there is none, or it does not run.
+    pub(crate) fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        let process = self.process(name).with_context(|| format!("no `{name}`"))?;
+        let pid = process.pid().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(Pid::from_raw);
+        let pid = pid.with_context(|| format!("`{name}` does not run"))?;
+        kill_process(pid, signal).with_context(|| format!("cannot signal `{name}`"))
+    }
+
+    /// Stops the process of that name as its supervisor would, starts it again and waits until it is ready.
+    ///
+    /// # Errors
+    /// When there is none, or it does not become ready.
+    pub(crate) fn restart(&mut self, name: &str, interrupt: &Interrupt) -> Result<()> {
+        let parts = self.parts.iter_mut();
+        let mut processes = parts.map(|part| &mut part.process);
+        let process = processes.find(|process| process.spec().name == name);
+        let process = process.with_context(|| format!("no `{name}`"))?;
+        process.stop()?;
+        process.start(interrupt)
     }
 
     /// Stops everything, the last started first; what was started together is stopped together.
