@@ -250,7 +250,7 @@ impl Layout {
     pub fn new(ports: Ports, heaps: Heaps, state: &Path) -> Self {
         let brokers = brokers(&ports, heaps.kafka, state);
         let nodes = nodes(&ports, heaps.elasticsearch, state);
-        Self::of(ports, brokers, nodes, state)
+        Self::of(ports, brokers, nodes, Client::default(), state)
     }
 
     /// The same, where everything is locked.
@@ -267,29 +267,29 @@ impl Layout {
         for node in &mut nodes {
             security.lock_node(node)?;
         }
-        let mut layout = Self::of(ports, brokers, nodes, state);
+        let monitor = security.secrets.client("monitor");
+        let mut layout = Self::of(ports, brokers, nodes, monitor, state);
         for replica in &mut layout.services {
             let flags = security.lock_service(replica.service, &replica.name)?;
             replica.flags.extend(flags);
-            // The sinks are spoken to over TLS, too.
-            for flag in &mut replica.flags {
-                if let Some(rest) = flag.strip_prefix("--sink-url=http:") {
-                    *flag = format!("--sink-url=https:{rest}");
-                }
-            }
         }
-        layout.monitor = security.secrets.client("monitor");
         if let Some(proxy) = &mut layout.proxy {
             proxy.lock(security)?;
         }
         Ok(layout)
     }
 
-    fn of(ports: Ports, brokers: Vec<Broker>, nodes: Vec<Node>, state: &Path) -> Self {
+    fn of(
+        ports: Ports,
+        brokers: Vec<Broker>,
+        nodes: Vec<Node>,
+        monitor: Client,
+        state: &Path,
+    ) -> Self {
         let addresses: Vec<String> = brokers.iter().map(Broker::address).collect();
         let urls: Vec<String> = nodes.iter().map(Node::url).collect();
         let wiring = Wiring::standard(addresses.join(","), urls.join(","));
-        let services = services(&ports, &wiring);
+        let services = services(&ports, &wiring, &monitor);
         let of = |service: &str| {
             let replicas = services.iter().filter(|one| one.service == service);
             replicas.map(|one| (one.name.clone(), one.port)).collect()
@@ -310,7 +310,7 @@ impl Layout {
             wiring,
             services,
             proxy,
-            monitor: Client::default(),
+            monitor,
         }
     }
 
@@ -446,7 +446,7 @@ fn nodes(ports: &Ports, heap_mib: u32, state: &Path) -> Vec<Node> {
     ports.elasticsearch.iter().enumerate().map(node).collect()
 }
 
-fn services(ports: &Ports, wiring: &Wiring) -> Vec<Replica> {
+fn services(ports: &Ports, wiring: &Wiring, monitor: &Client) -> Vec<Replica> {
     let mut gateway = wiring.gateway_flags();
     if ports.proxy.is_some() {
         let replicas = ports.gateways.len().to_string();
@@ -462,7 +462,7 @@ fn services(ports: &Ports, wiring: &Wiring) -> Vec<Replica> {
     }
     let mut query = wiring.query_flags();
     let sinks = ports.sinks.iter();
-    query.extend(sinks.map(|port| format!("--sink-url=http://127.0.0.1:{port}")));
+    query.extend(sinks.map(|port| format!("--sink-url={}", monitor.url(*port))));
     let flags = [gateway, wiring.sink_flags(), query];
     let all = [&ports.gateways, &ports.sinks, &ports.query_apis];
     let kinds = SERVICES.into_iter().zip(flags).zip(all);

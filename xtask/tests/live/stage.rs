@@ -375,6 +375,11 @@ impl Part {
         &self.process.spec().name
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it answers HTTP, without a slash at the end.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use service::access::Scope;
 use service::access::api_keys::NewKey;
-use xtask::certificates::{Authority, Certificate};
+use xtask::certificates::{Authority, Certificate, served};
 use xtask::command;
 use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
@@ -304,10 +304,10 @@ fn clients_come_over_tls_by_key_or_certificate_and_certificates_are_replaced_und
                 Err(error) => Err(format!("{error:#}")),
             }
         })?;
-        let before = served(stage, &gateway)?;
+        let before = served(gateway.port())?;
         authority.vouch("server", "DNS:localhost,IP:127.0.0.1")?;
         stage.wait_for("the new certificate", SOON, || {
-            match served(stage, &gateway) {
+            match served(gateway.port()) {
                 Ok(now) if now != before => Ok(()),
                 Ok(_) => Err("the old one is served".to_owned()),
                 Err(error) => Err(format!("{error:#}")),
@@ -335,21 +335,4 @@ fn clients_come_over_tls_by_key_or_certificate_and_certificates_are_replaced_und
     gateway.stop()?;
     api.stop()?;
     Ok(())
-}
-
-/// The certificate that new connections get.
-fn served(stage: &Stage<'_>, part: &Part) -> Result<String> {
-    let address = part.url().replace("http://", "");
-    let mut openssl = Command::new("openssl");
-    openssl.args(["s_client", "-connect", &address, "-showcerts"]);
-    openssl.stdin(std::process::Stdio::null());
-    let mut text = String::new();
-    command::run(openssl, &stage.interrupt(), |line| text.push_str(line))?;
-    let (_, rest) = text
-        .split_once("-----BEGIN CERTIFICATE-----")
-        .context("a certificate")?;
-    let (pem, _) = rest
-        .split_once("-----END CERTIFICATE-----")
-        .context("its end")?;
-    Ok(pem.to_owned())
 }
