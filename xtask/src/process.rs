@@ -558,7 +558,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut process = shell(
             directory.path(),
-            "echo up; exec sleep 600",
+            // Without `exec`, which would begin again with no memory at all, perhaps at this very moment.
+            "echo up; while :; do sleep 600; done",
             log_says(directory.path(), "up"),
         );
         process.start(&Interrupt::default()).unwrap();

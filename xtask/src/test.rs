@@ -274,12 +274,12 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
                 "-D",
                 "warnings",
             ],
-            // Left out of the workspace's test targets, so it is named.
+            // Left out of the workspace's test targets, so it is named: with the whole workspace's features, so that
+            // no dependency is checked again.
             &[
                 "clippy",
                 "--release",
-                "--package",
-                "xtask",
+                "--workspace",
                 "--test",
                 "live",
                 "--",

@@ -15,7 +15,7 @@ use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
 
 use crate::scenarios;
-use crate::stage::{Part, SOON, Scenario, Stage};
+use crate::stage::{SOON, Scenario, Stage};
 
 pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     kafka_that_requires_sasl_ssl_is_spoken_to_in_each_mechanism,
