@@ -1,7 +1,7 @@
 //! The machine with everything that it commands: carries out, brings back.
 //!
-//! In the flow: `consumer`, `callbacks` → **`engine`** ⇄ `es-sink-core` → `bulk`,
-//! `positions`, `dead_letter_topic`, `committer`. Decides nothing but how to wait.
+//! In the flow: `consumer` → **`engine`** ⇄ `es-sink-core` → `bulk`,
+//! `dead_letter_topic`, `committer`. Decides nothing but how to wait.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -11,6 +11,9 @@ use es_sink_core::assignment::TopicPartition;
 use es_sink_core::bulk_request::Record;
 use es_sink_core::dead_letter::DeadLetter;
 use es_sink_core::sink::{Command, Input, Sink};
+use kafka_source::callbacks::{self, Keeper, log_error};
+use kafka_source::positions::Incarnations;
+use kafka_source::starting_point;
 use log_event::offset::{NextOffset, Offset};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -22,14 +25,11 @@ use service::shutdown::Shutdown;
 use tokio::runtime::Handle;
 
 use crate::bulk::BulkSender;
-use crate::callbacks::Link;
 use crate::committer::{CommitOrder, DepartureCount};
 use crate::config::Config;
 use crate::dead_letter_topic::Transaction;
 use crate::metrics::Metrics;
-use crate::positions::Incarnations;
 use crate::reply::Reply;
-use crate::starting_point;
 use crate::status::StatusBoard;
 
 /// The longest sleep: a signal is seen within this time.
@@ -57,6 +57,9 @@ pub struct Surroundings {
     /// When the process started; the machine's clock counts from here.
     pub started: Instant,
 }
+
+/// librdkafka's callbacks, which reach the machine.
+pub(crate) type Link = callbacks::Link<Engine>;
 
 /// How a shutdown ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -408,21 +411,6 @@ impl Engine {
         }
     }
 
-    /// Within a rebalance: others own these already.
-    pub(crate) fn lose(&mut self, partitions: Vec<TopicPartition>) {
-        self.departed();
-        self.forget(&partitions);
-        self.handle(Input::Lost(partitions));
-    }
-
-    /// Within a rebalance: others own these once it is over.
-    pub(crate) fn give_back(&mut self, consumer: &BaseConsumer<Link>, which: Vec<TopicPartition>) {
-        self.forget(&which);
-        self.handle(Input::Revoked(which));
-        self.drain_for_rebalance(consumer);
-        self.departed();
-    }
-
     /// The last commit of earlier ones that somebody else may own by now is not repeated (EO-2).
     fn forget(&mut self, partitions: &[TopicPartition]) {
         if let Some(last) = &mut self.releasing {
@@ -432,20 +420,6 @@ impl Engine {
 
     pub(crate) fn end_orders(&mut self) {
         self.orders = None;
-    }
-
-    /// Within a rebalance: learns where reading of new partitions starts, and
-    /// makes `assigned` say so.
-    pub(crate) fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
-        // A client that closes answers no questions, and reads no more. And a cooperative
-        // rebalance that only takes away ends with an assignment of nothing.
-        let committed = if self.orders.is_some() && assigned.count() > 0 {
-            starting_point::choose(consumer, assigned, &mut self.incarnations)
-        } else {
-            Vec::new()
-        };
-        self.handle(Input::Assigned(committed));
-        self.assigned_at = Instant::now();
     }
 
     /// Everything goes on but reading, until the partitions
@@ -486,13 +460,41 @@ impl Engine {
     }
 }
 
+impl Keeper for Engine {
+    /// Learns where reading of new partitions starts, and makes `assigned` say so.
+    fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
+        // A client that closes answers no questions, and reads no more. And a cooperative
+        // rebalance that only takes away ends with an assignment of nothing.
+        let committed = if self.orders.is_some() && assigned.count() > 0 {
+            starting_point::choose(consumer, assigned, &mut self.incarnations)
+        } else {
+            Vec::new()
+        };
+        self.handle(Input::Assigned(committed));
+        self.assigned_at = Instant::now();
+    }
+
+    fn assigned(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
+        // A partition that left while it was paused comes back paused: librdkafka takes back
+        // only the pauses of its own. To the machine, newcomers come unpaused.
+        log_error("resuming", consumer.resume(assigned));
+    }
+
+    fn give_back(&mut self, consumer: &BaseConsumer<Link>, which: Vec<TopicPartition>) {
+        self.forget(&which);
+        self.handle(Input::Revoked(which));
+        self.drain_for_rebalance(consumer);
+        self.departed();
+    }
+
+    fn lose(&mut self, partitions: Vec<TopicPartition>) {
+        self.departed();
+        self.forget(&partitions);
+        self.handle(Input::Lost(partitions));
+    }
+}
+
 fn pause(consumer: &BaseConsumer<Link>) {
     let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
     log_error("pausing", paused);
-}
-
-pub(crate) fn log_error<T>(what: &str, result: KafkaResult<T>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, "{what} failed");
-    }
 }

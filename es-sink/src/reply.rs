@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use es_sink_core::sink::BulkId;
 
-use crate::topic_id::TopicId;
+use kafka_source::topic_id::TopicId;
 
 /// What comes back to the consumer thread from elsewhere.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::report::Status;
+use kafka_source::callbacks::{LogEnd, Observer};
 use serde_json::{Value, json};
 
 /// A single refusal under load is no outage.
@@ -32,15 +33,6 @@ struct State {
     log_ends: BTreeMap<TopicPartition, LogEnd>,
     /// The same, asked for while reading is paused.
     asked_ends: BTreeMap<TopicPartition, i64>,
-}
-
-/// How far a partition reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogEnd {
-    /// The offset of the next record to come.
-    pub end: i64,
-    /// The committed offset that the group coordinator knows, if any.
-    pub committed: Option<i64>,
 }
 
 impl StatusBoard {
@@ -67,28 +59,10 @@ impl StatusBoard {
         self.state().draining = true;
     }
 
-    /// librdkafka reported an error (or that all brokers are down).
-    pub fn kafka_error(&self, text: String) {
-        let now = self.started.elapsed();
-        let mut state = self.state();
-        let since = state.kafka_error.as_ref().map_or(now, |(since, _)| *since);
-        state.kafka_error = Some((since, text));
-    }
-
-    /// Kafka delivered something or answered: whatever was wrong is over.
-    pub fn kafka_answers(&self) {
-        self.state().kafka_error = None;
-    }
-
     /// Whether a broker could be reached when that was last asked.
     #[must_use]
     pub fn kafka_is_there(&self) -> bool {
         self.state().kafka_error.is_none()
-    }
-
-    /// The brokers' word on the ends of the logs.
-    pub fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
-        self.state().log_ends = log_ends;
     }
 
     /// The ends of the logs as the brokers tell them when asked; none while they tell unasked.
@@ -216,6 +190,23 @@ impl StatusBoard {
     fn state(&self) -> MutexGuard<'_, State> {
         // Plain data: whoever panicked while writing it left it usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for StatusBoard {
+    fn kafka_answers(&self) {
+        self.state().kafka_error = None;
+    }
+
+    fn kafka_error(&self, text: String) {
+        let now = self.started.elapsed();
+        let mut state = self.state();
+        let since = state.kafka_error.as_ref().map_or(now, |(since, _)| *since);
+        state.kafka_error = Some((since, text));
+    }
+
+    fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
+        self.state().log_ends = log_ends;
     }
 }
 

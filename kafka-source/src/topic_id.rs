@@ -1,6 +1,6 @@
 //! Which incarnation of a topic Kafka holds: asks the brokers, decides nothing.
 //!
-//! In the flow: the brokers → **`topic_id`** → `positions`, `engine`. A topic that is
+//! In the flow: the brokers → **`topic_id`** → `positions`, the sinks. A topic that is
 //! deleted and created again has the same name and another id (KIP-516). librdkafka
 //! knows the ids, its Rust bindings hand out none, so this file, and only this one, calls
 //! the C library itself (docs/decisions/0008-topic-ids.md).
