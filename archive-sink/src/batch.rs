@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(sizes, expected);
     }
 
+    /// AR-5.
     #[test]
     fn a_batch_ends_before_the_row_that_is_too_much() {
         check(&[(1, 10); 25], &[10, 10, 5]);

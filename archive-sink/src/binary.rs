@@ -66,6 +66,7 @@ impl ToSql for Moment {
 mod tests {
     use super::*;
 
+    /// AR-3.
     #[test]
     fn moments_count_from_2000_and_end_in_infinity() {
         for (millis, micros) in [

@@ -69,6 +69,7 @@ mod tests {
         }
     }
 
+    /// AR-3.
     #[test]
     fn a_row_has_the_identity_of_the_document_and_the_bytes_as_sent() {
         let headers = RecordHeaders {
@@ -95,6 +96,7 @@ mod tests {
     }
 
     proptest! {
+        /// AR-3: nothing of a record is refused.
         #[test]
         fn any_record_is_a_row(
             timestamp: Option<i64>,

@@ -204,6 +204,7 @@ impl State {
 mod tests {
     use super::*;
 
+    /// AR-4: what keeps an order from being carried out is shown, and only as long as it does.
     #[test]
     fn an_outage_is_a_reason_until_it_is_over() {
         let board = StatusBoard::new(Instant::now());
