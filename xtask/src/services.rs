@@ -18,6 +18,9 @@ use crate::workspace::Workspace;
 /// The package and binary name of each service, in the order in which an event meets them.
 pub const SERVICES: [&str; 3] = ["ingest-gateway", "es-sink", "query-api"];
 
+/// What the packages hold: the services, and the sink that is there for who wants an archive.
+pub const PACKAGED: [&str; 4] = ["ingest-gateway", "es-sink", "archive-sink", "query-api"];
+
 /// How long the fault proxy may take to obey.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 
