@@ -8,6 +8,7 @@ use std::time::Duration;
 use es_sink_core::batcher::BulkLimits;
 use es_sink_core::retry::Backoff;
 use es_sink_core::sink::SinkConfig;
+use kafka_source::subscription::FIXED_CONSUMER_PROPERTIES;
 use log_event::document::IndexPattern;
 use service::access::{self, Access};
 use service::elasticsearch::NodeUrl;
@@ -115,17 +116,6 @@ pub const PROGRAM: Program = Program {
         ),
     ],
 };
-
-/// What the guarantees rest on; an operator cannot change these.
-pub const FIXED_CONSUMER_PROPERTIES: [(&str, &str); 5] = [
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("enable.partition.eof", "false"),
-    // A new group, or one whose offsets expired, reads all there is: the ids make repeats harmless.
-    ("auto.offset.reset", "earliest"),
-    // Offsets that a transaction is about to move are waited for (KIP-447).
-    ("isolation.level", "read_committed"),
-];
 
 /// What the process needs beside the records it holds: code, threads, clients, and what the allocator keeps of what
 /// threads have freed. Measured with an Elasticsearch that takes a second for each bulk.

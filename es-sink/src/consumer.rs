@@ -1,6 +1,6 @@
 //! The one thread that reads Kafka: starts, polls, ends.
 //!
-//! In the flow: `template` → **`consumer`** → `callbacks`, `engine`. One thread, because
+//! In the flow: `template` → **`consumer`** → `engine`. One thread, because
 //! rebalance callbacks then run where records are read, and nothing can overtake
 //! anything (docs/decisions/0004-one-consumer-thread.md).
 
@@ -11,17 +11,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kafka_source::subscription::Subscription;
+use kafka_source::{log_ends, topic_id};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use service::kafka::{KafkaProperty, client_config};
+use service::elasticsearch::Nodes;
+use service::shutdown::Shutdown;
+use tokio::runtime::Handle;
 
-use crate::callbacks::Link;
 use crate::committer::{self, DepartureCount};
-use crate::config::{Config, FIXED_CONSUMER_PROPERTIES};
+use crate::config::Config;
 use crate::dead_letter_topic::DeadLetterTopic;
-use crate::engine::{Ending, Engine, Orders, Sleep, Surroundings};
+use crate::engine::{Ending, Engine, Link, Orders, Sleep};
+use crate::metrics::Metrics;
 use crate::reply::Reply;
 use crate::status::StatusBoard;
-use crate::{log_ends, topic_id};
 
 /// Records between two looks at replies and deadlines: rare enough to cost
 /// nothing, often enough for a reply to wait only microseconds.
@@ -30,12 +33,23 @@ const RECORDS_PER_TURN: u32 = 64;
 const LEAVING_MAX: Duration = Duration::from_secs(5);
 /// How soon a topic that is created again is noticed, and the age of what is known of paused logs.
 const ASK_INTERVAL: Duration = Duration::from_secs(3);
-/// How a group of the classic protocol shares its partitions and finds out who is gone.
-const CLASSIC_PROTOCOL: [(&str, &str); 3] = [
-    ("partition.assignment.strategy", "cooperative-sticky"),
-    ("session.timeout.ms", "10000"),
-    ("heartbeat.interval.ms", "2000"),
-];
+
+/// What the consumer thread needs of the rest of the process.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The cluster.
+    pub nodes: Arc<Nodes>,
+    /// Runs the HTTP exchanges.
+    pub runtime: Handle,
+    /// What people see.
+    pub board: Arc<StatusBoard>,
+    /// What alerts see.
+    pub metrics: Arc<Metrics>,
+    /// When to drain.
+    pub shutdown: Shutdown,
+    /// When the process started; the machine's clock counts from here.
+    pub started: Instant,
+}
 
 /// Runs until the shutdown is complete.
 ///
@@ -63,7 +77,15 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     )
     .context("librdkafka refuses the configuration of the dead-letter producer")?;
     let engine = Engine::new(config, surroundings, replies_to_us.clone(), replies, orders);
-    let consumer = subscribe(config, Link::new(engine, Arc::clone(&board)))?;
+    let subscription = Subscription {
+        client_id: "es-sink",
+        brokers: &config.brokers,
+        topics: &config.topics,
+        group: &config.sink.group,
+        properties: &config.kafka_properties,
+        fetch_ahead_kib: config.fetch_ahead_kib,
+    };
+    let consumer = subscription.join(Link::new(engine, Arc::clone(&board) as _))?;
     let threads = [
         committer::start(
             Arc::clone(&consumer),
@@ -141,8 +163,8 @@ fn ask_regularly(
             while until.recv_timeout(ASK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let asked_at = Instant::now();
                 // What keeps the brokers from answering is told by others.
-                if let Ok(ids) = topic_id::of_assigned(&consumer) {
-                    drop(replies.send(Reply::TopicIds { asked_at, ids }));
+                if let Ok(Some(told)) = topic_id::of_assigned(&consumer) {
+                    drop(replies.send(Reply::Topics { asked_at, told }));
                 }
                 let ends = match board.reading_is_paused() {
                     true => log_ends::of_assigned(&consumer),
@@ -182,49 +204,4 @@ fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<Option<Ending>> {
         }
     }
     Ok(None)
-}
-
-fn subscribe(config: &Config, link: Link) -> anyhow::Result<Arc<BaseConsumer<Link>>> {
-    let fetch_ahead = config.fetch_ahead_kib.to_string();
-    // One fetch may bring this much per broker; compressed, so several times that once unpacked.
-    let fetch_bytes = (config.fetch_ahead_kib * 1024 / 4)
-        .clamp(1 << 20, 16 << 20)
-        .to_string();
-    let mut needed = vec![
-        ("group.id", config.sink.group.as_str()),
-        ("client.id", "es-sink"),
-        ("max.poll.interval.ms", "300000"),
-        ("queued.min.messages", "100000"),
-        ("queued.max.messages.kbytes", fetch_ahead.as_str()),
-        ("fetch.message.max.bytes", "131072"),
-        ("fetch.max.bytes", fetch_bytes.as_str()),
-        // How often a full queue is looked at: at 10 ms reading is over sooner than the next fetch begins.
-        ("fetch.queue.backoff.ms", "2"),
-        ("fetch.wait.max.ms", "100"),
-        ("topic.metadata.refresh.interval.ms", "5000"),
-        // Where the brokers allow it, a sink that starts first does not wait for the first event.
-        ("allow.auto.create.topics", "true"),
-        ("statistics.interval.ms", "1000"),
-        ("reconnect.backoff.max.ms", "2000"),
-    ];
-    // In the protocol of Kafka 4 the brokers decide these, and librdkafka refuses them.
-    if !config.kafka_properties.iter().any(is_consumer_protocol) {
-        needed.extend(CLASSIC_PROTOCOL);
-    }
-    let client = client_config(
-        &config.brokers,
-        &needed,
-        &config.kafka_properties,
-        &FIXED_CONSUMER_PROPERTIES,
-    );
-    let consumer: BaseConsumer<Link> = client
-        .create_with_context(link)
-        .context("librdkafka refuses the configuration")?;
-    let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).context("subscribing")?;
-    Ok(Arc::new(consumer))
-}
-
-fn is_consumer_protocol(property: &KafkaProperty) -> bool {
-    property.key == "group.protocol" && property.value.eq_ignore_ascii_case("consumer")
 }

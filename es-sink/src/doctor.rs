@@ -70,7 +70,7 @@ fn elasticsearch_needs(config: &Config) -> ElasticsearchNeeds {
         login: config.login.clone(),
         privileges: Privileges {
             cluster,
-            index: vec!["write", "create_index", "auto_configure"],
+            index: vec!["index", "auto_configure"],
             names: vec![indices.clone()],
         },
         writes: Some(indices),

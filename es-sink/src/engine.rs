@@ -1,7 +1,7 @@
 //! The machine with everything that it commands: carries out, brings back.
 //!
-//! In the flow: `consumer`, `callbacks` → **`engine`** ⇄ `es-sink-core` → `bulk`,
-//! `positions`, `dead_letter_topic`, `committer`. Decides nothing but how to wait.
+//! In the flow: `consumer` → **`engine`** ⇄ `es-sink-core` → `bulk`,
+//! `dead_letter_topic`, `committer`. Decides nothing but how to wait.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -11,25 +11,24 @@ use es_sink_core::assignment::TopicPartition;
 use es_sink_core::bulk_request::Record;
 use es_sink_core::dead_letter::DeadLetter;
 use es_sink_core::sink::{Command, Input, Sink};
+use kafka_source::callbacks::{self, Keeper, log_error};
+use kafka_source::positions::Incarnations;
+use kafka_source::privileges::Refused;
+use kafka_source::starting_point;
 use log_event::offset::{NextOffset, Offset};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use service::elasticsearch::Nodes;
 use service::record_headers::headers_of;
-use service::shutdown::Shutdown;
-use tokio::runtime::Handle;
 
 use crate::bulk::BulkSender;
-use crate::callbacks::Link;
 use crate::committer::{CommitOrder, DepartureCount};
 use crate::config::Config;
+use crate::consumer::Surroundings;
 use crate::dead_letter_topic::Transaction;
 use crate::metrics::Metrics;
-use crate::positions::Incarnations;
 use crate::reply::Reply;
-use crate::starting_point;
 use crate::status::StatusBoard;
 
 /// The longest sleep: a signal is seen within this time.
@@ -41,22 +40,8 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
 const LAST_COMMIT_PAUSE: Duration = Duration::from_millis(200);
 
-/// What the consumer thread needs of the rest of the process.
-#[derive(Debug)]
-pub struct Surroundings {
-    /// The cluster.
-    pub nodes: Arc<Nodes>,
-    /// Runs the HTTP exchanges.
-    pub runtime: Handle,
-    /// What people see.
-    pub board: Arc<StatusBoard>,
-    /// What alerts see.
-    pub metrics: Arc<Metrics>,
-    /// When to drain.
-    pub shutdown: Shutdown,
-    /// When the process started; the machine's clock counts from here.
-    pub started: Instant,
-}
+/// librdkafka's callbacks, which reach the machine.
+pub(crate) type Link = callbacks::Link<Engine>;
 
 /// How a shutdown ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +60,7 @@ pub(crate) struct Engine {
     /// None once the process ends.
     orders: Option<Orders>,
     incarnations: Incarnations,
+    refused: Refused,
     /// Older words on topics say nothing about the present assignment.
     assigned_at: Instant,
     /// The coordinator has not said how the last transaction ended.
@@ -150,6 +136,7 @@ impl Engine {
             ending: None,
             orders: Some(orders),
             incarnations: Incarnations::default(),
+            refused: Refused::new(&config.sink.group, &config.topics),
             assigned_at: started,
             transacting: false,
             commits_ordered: 0,
@@ -187,7 +174,11 @@ impl Engine {
                 anyhow::bail!("Kafka ended this consumer for good: {code}");
             }
             // Everything else heals: librdkafka goes on by itself.
-            Err(error) => tracing::warn!(%error, "kafka"),
+            Err(error) => {
+                tracing::warn!(%error, "kafka");
+                self.refused.heard(&error);
+                self.board.kafka_refuses(self.refused.text());
+            }
         }
         Ok(())
     }
@@ -307,11 +298,13 @@ impl Engine {
                 }
                 self.handle(Input::TransactionReply(result));
             }
-            Reply::TopicIds { asked_at, ids } if asked_at > self.assigned_at => {
-                let restarted = starting_point::follow(consumer, &ids, &mut self.incarnations);
+            Reply::Topics { asked_at, told } if asked_at > self.assigned_at => {
+                self.refused.told(&told);
+                self.board.kafka_refuses(self.refused.text());
+                let restarted = starting_point::follow(consumer, &told.ids, &mut self.incarnations);
                 self.handle(Input::LogRestarted(restarted));
             }
-            Reply::TopicIds { .. } => {}
+            Reply::Topics { .. } => {}
         }
     }
 
@@ -408,21 +401,6 @@ impl Engine {
         }
     }
 
-    /// Within a rebalance: others own these already.
-    pub(crate) fn lose(&mut self, partitions: Vec<TopicPartition>) {
-        self.departed();
-        self.forget(&partitions);
-        self.handle(Input::Lost(partitions));
-    }
-
-    /// Within a rebalance: others own these once it is over.
-    pub(crate) fn give_back(&mut self, consumer: &BaseConsumer<Link>, which: Vec<TopicPartition>) {
-        self.forget(&which);
-        self.handle(Input::Revoked(which));
-        self.drain_for_rebalance(consumer);
-        self.departed();
-    }
-
     /// The last commit of earlier ones that somebody else may own by now is not repeated (EO-2).
     fn forget(&mut self, partitions: &[TopicPartition]) {
         if let Some(last) = &mut self.releasing {
@@ -432,20 +410,6 @@ impl Engine {
 
     pub(crate) fn end_orders(&mut self) {
         self.orders = None;
-    }
-
-    /// Within a rebalance: learns where reading of new partitions starts, and
-    /// makes `assigned` say so.
-    pub(crate) fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
-        // A client that closes answers no questions, and reads no more. And a cooperative
-        // rebalance that only takes away ends with an assignment of nothing.
-        let committed = if self.orders.is_some() && assigned.count() > 0 {
-            starting_point::choose(consumer, assigned, &mut self.incarnations)
-        } else {
-            Vec::new()
-        };
-        self.handle(Input::Assigned(committed));
-        self.assigned_at = Instant::now();
     }
 
     /// Everything goes on but reading, until the partitions
@@ -486,13 +450,43 @@ impl Engine {
     }
 }
 
+impl Keeper for Engine {
+    /// Learns where reading of new partitions starts, and makes `assigned` say so.
+    fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
+        self.refused.joined();
+        self.board.kafka_refuses(self.refused.text());
+        // A client that closes answers no questions, and reads no more. And a cooperative
+        // rebalance that only takes away ends with an assignment of nothing.
+        let committed = if self.orders.is_some() && assigned.count() > 0 {
+            starting_point::choose(consumer, assigned, &mut self.incarnations)
+        } else {
+            Vec::new()
+        };
+        self.handle(Input::Assigned(committed));
+        self.assigned_at = Instant::now();
+    }
+
+    fn assigned(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
+        // A partition that left while it was paused comes back paused: librdkafka takes back
+        // only the pauses of its own. To the machine, newcomers come unpaused.
+        log_error("resuming", consumer.resume(assigned));
+    }
+
+    fn give_back(&mut self, consumer: &BaseConsumer<Link>, which: Vec<TopicPartition>) {
+        self.forget(&which);
+        self.handle(Input::Revoked(which));
+        self.drain_for_rebalance(consumer);
+        self.departed();
+    }
+
+    fn lose(&mut self, partitions: Vec<TopicPartition>) {
+        self.departed();
+        self.forget(&partitions);
+        self.handle(Input::Lost(partitions));
+    }
+}
+
 fn pause(consumer: &BaseConsumer<Link>) {
     let paused = consumer.assignment().and_then(|list| consumer.pause(&list));
     log_error("pausing", paused);
-}
-
-pub(crate) fn log_error<T>(what: &str, result: KafkaResult<T>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, "{what} failed");
-    }
 }

@@ -9,11 +9,12 @@ use anyhow::Context as _;
 use axum::routing::get;
 use axum::{Json, Router};
 use es_sink::config::{Config, PROGRAM};
-use es_sink::consumer;
+use es_sink::consumer::{self, Surroundings};
 use es_sink::dead_letters;
 use es_sink::dead_letters::command::{DeadLettersConfig, GROUP};
-use es_sink::engine::Surroundings;
 use es_sink::metrics::Metrics;
+use es_sink::replay;
+use es_sink::replay::command::ReplayConfig;
 use es_sink::retention;
 use es_sink::retention::command::RetentionConfig;
 use es_sink::status::StatusBoard;
@@ -44,6 +45,7 @@ const COMMANDS: &[Entry] = &[
     Entry::Alone(doctor::COMMAND),
     Entry::Group(GROUP),
     Entry::Alone(retention::command::COMMAND),
+    Entry::Alone(replay::command::COMMAND),
     Entry::Group(template::command::GROUP),
     Entry::Group(topics::command::GROUP),
 ];
@@ -103,6 +105,12 @@ fn command(mut settings: Settings, chosen: &Chosen) -> Result<ExitCode, Settings
                 |handle| es_sink::doctor::checks(&config, handle),
                 json,
             ))
+        }
+        (None, "replay") => {
+            let config = ReplayConfig::read(settings, seed(), now_ms())?;
+            Ok(see_to(|runtime, shutdown| {
+                replay::run(&config, runtime.handle(), shutdown)
+            }))
         }
         (None, _) => {
             let config = RetentionConfig::read(settings)?;

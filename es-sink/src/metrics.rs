@@ -331,6 +331,7 @@ fn set(gauge: &IntGauge, to: usize) {
 #[cfg(test)]
 mod tests {
     use es_sink_core::report::Held;
+    use kafka_source::callbacks::Observer as _;
     use prometheus::TextEncoder;
 
     use super::*;

@@ -2,13 +2,12 @@
 //!
 //! In the flow: `bulk`, `dead_letter_topic`, `committer`, `topic_id` → **`reply`** → `engine`.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 use es_sink_core::sink::BulkId;
 
-use crate::topic_id::TopicId;
+use kafka_source::topic_id::Told;
 
 /// What comes back to the consumer thread from elsewhere.
 #[derive(Debug)]
@@ -30,10 +29,10 @@ pub enum Reply {
     /// The transaction is committed, or why not.
     Transaction(Result<(), String>),
     /// The brokers' word on the topics that are assigned.
-    TopicIds {
+    Topics {
         /// When the brokers were asked.
         asked_at: Instant,
-        /// By name.
-        ids: BTreeMap<String, TopicId>,
+        /// What they said.
+        told: Told,
     },
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use es_sink_core::assignment::TopicPartition;
 use es_sink_core::report::Status;
+use kafka_source::callbacks::{LogEnd, Observer};
 use serde_json::{Value, json};
 
 /// A single refusal under load is no outage.
@@ -27,20 +28,13 @@ struct State {
     waiting_for: Option<String>,
     draining: bool,
     kafka_error: Option<(Duration, String)>,
+    /// Privileges that the brokers refuse, while they are there.
+    kafka_refusal: Option<(Duration, String)>,
     status: Status,
     /// Ends of the logs that we read, as the brokers told last.
     log_ends: BTreeMap<TopicPartition, LogEnd>,
     /// The same, asked for while reading is paused.
     asked_ends: BTreeMap<TopicPartition, i64>,
-}
-
-/// How far a partition reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogEnd {
-    /// The offset of the next record to come.
-    pub end: i64,
-    /// The committed offset that the group coordinator knows, if any.
-    pub committed: Option<i64>,
 }
 
 impl StatusBoard {
@@ -67,28 +61,23 @@ impl StatusBoard {
         self.state().draining = true;
     }
 
-    /// librdkafka reported an error (or that all brokers are down).
-    pub fn kafka_error(&self, text: String) {
+    /// Kafka lets the user do what it has to, or what it lacks.
+    pub fn kafka_refuses(&self, what: Option<String>) {
         let now = self.started.elapsed();
         let mut state = self.state();
-        let since = state.kafka_error.as_ref().map_or(now, |(since, _)| *since);
-        state.kafka_error = Some((since, text));
-    }
-
-    /// Kafka delivered something or answered: whatever was wrong is over.
-    pub fn kafka_answers(&self) {
-        self.state().kafka_error = None;
+        state.kafka_refusal = what.map(|text| {
+            let since = state
+                .kafka_refusal
+                .as_ref()
+                .map_or(now, |(since, _)| *since);
+            (since, text)
+        });
     }
 
     /// Whether a broker could be reached when that was last asked.
     #[must_use]
     pub fn kafka_is_there(&self) -> bool {
         self.state().kafka_error.is_none()
-    }
-
-    /// The brokers' word on the ends of the logs.
-    pub fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
-        self.state().log_ends = log_ends;
     }
 
     /// The ends of the logs as the brokers tell them when asked; none while they tell unasked.
@@ -137,8 +126,7 @@ impl StatusBoard {
         );
         reasons.extend(
             state
-                .kafka_error
-                .as_ref()
+                .kafka_trouble()
                 .map(|(_, text)| format!("kafka: {text}")),
         );
         reasons.extend(
@@ -206,7 +194,7 @@ impl StatusBoard {
                 "seconds_ago": ago(error.at),
                 "text": error.text,
             })),
-            "kafka_error": state.kafka_error.as_ref().map(|(at, text)| json!({
+            "kafka_error": state.kafka_trouble().map(|(at, text)| json!({
                 "since_seconds": ago(*at),
                 "text": text,
             })),
@@ -219,7 +207,29 @@ impl StatusBoard {
     }
 }
 
+impl Observer for StatusBoard {
+    fn kafka_answers(&self) {
+        self.state().kafka_error = None;
+    }
+
+    fn kafka_error(&self, text: String) {
+        let now = self.started.elapsed();
+        let mut state = self.state();
+        let since = state.kafka_error.as_ref().map_or(now, |(since, _)| *since);
+        state.kafka_error = Some((since, text));
+    }
+
+    fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
+        self.state().log_ends = log_ends;
+    }
+}
+
 impl State {
+    /// What keeps Kafka from giving us records: that it is away says more than what it said before.
+    fn kafka_trouble(&self) -> Option<&(Duration, String)> {
+        self.kafka_error.as_ref().or(self.kafka_refusal.as_ref())
+    }
+
     fn committed(&self, at: &TopicPartition) -> Option<i64> {
         let ours = self
             .status

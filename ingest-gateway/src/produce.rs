@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaResult;
 use rdkafka::producer::Producer as _;
 use tokio::sync::oneshot;
 
@@ -180,12 +180,8 @@ impl Producer {
         match client.fetch_metadata(Some(topic), PROBE_TIMEOUT) {
             Ok(metadata) => {
                 let error = metadata.topics().iter().find_map(|topic| topic.error());
-                let fault = error.map(|code| {
-                    format!(
-                        "topic `{topic}`: {}",
-                        KafkaError::MetadataFetch(code.into())
-                    )
-                });
+                let fault = error
+                    .map(|code| format!("topic `{topic}`: {}", reports::told(code.into(), topic)));
                 self.shared.reachability.probe_answered(fault);
             }
             Err(error) => {

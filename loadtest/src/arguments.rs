@@ -20,6 +20,7 @@ use loadtest::http_client::Target;
 use loadtest::marker::RunId;
 use loadtest::null_elasticsearch::NullSettings;
 use loadtest::pace::Pace;
+use loadtest::postgres_reader::PostgresReader;
 use loadtest::verification::VerificationSettings;
 use loadtest::workload::{PoisonKind, Workload, WorkloadSettings};
 
@@ -254,6 +255,9 @@ pub(crate) struct Verify {
     /// Where the documents are, a name or a pattern
     #[arg(long, default_value = "logflow-*")]
     index: String,
+    /// The archive of archive-sink, postgres://USER@HOST:PORT/DATABASE; it is compared, too. The variable PGPASSWORD has the password
+    #[arg(long, value_name = "URL")]
+    postgres_url: Option<String>,
     /// The brokers that hold the dead letters, HOST:PORT,… [default: dead letters are not looked at]
     #[arg(long, value_name = "BROKERS", value_delimiter = ',')]
     dead_letter_brokers: Vec<String>,
@@ -275,9 +279,13 @@ pub(crate) struct Verify {
 }
 
 impl Verify {
-    pub(crate) fn settings(&self) -> VerificationSettings {
+    pub(crate) fn settings(&self) -> anyhow::Result<VerificationSettings> {
         let brokers = &self.dead_letter_brokers;
-        VerificationSettings {
+        let password = std::env::var("PGPASSWORD").ok();
+        let archive = self.postgres_url.as_ref();
+        let archive = archive.map(|url| PostgresReader::new(url, password.as_deref()));
+        Ok(VerificationSettings {
+            archive: archive.transpose()?,
             ledger: self.ledger.clone(),
             elasticsearch: self.elasticsearch_url.clone(),
             index: self.index.clone(),
@@ -288,7 +296,7 @@ impl Verify {
             }),
             offset_resets: self.offset_resets,
             wait: self.wait.0,
-        }
+        })
     }
 }
 

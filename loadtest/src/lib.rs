@@ -11,7 +11,7 @@
 //! 7. [`generate_http`]: `generate --target`, through the gateway.
 //! 8. [`generate_kafka`]: `generate --kafka`, as another producer.
 //! 9. [`verify`]: ledger and sightings in, missing, duplicated and unexpected events out.
-//! 10. [`elasticsearch_reader`], [`dead_letter_reader`] and [`verification`]: where sightings come from.
+//! 10. [`elasticsearch_reader`], [`dead_letter_reader`], [`postgres_reader`] and [`verification`]: where sightings come from.
 //! 11. [`bulk_frames`] and [`null_elasticsearch`]: the fastest Elasticsearch there is, for measuring what feeds it.
 //! 12. [`fault`], [`passage`], [`fault_proxy`] and [`fault_control`]: what goes wrong between two parts, on demand.
 //! 13. [`process_usage`], [`bench_http`], [`bench_gateway`], [`bench_read`], [`bench_acks`], [`bench_bulk`] and [`bench_sink`]: the
@@ -65,6 +65,7 @@ pub mod generate_kafka;
 pub mod verify;
 pub mod elasticsearch_reader;
 pub mod dead_letter_reader;
+pub mod postgres_reader;
 pub mod verification;
 pub mod bulk_frames;
 pub mod null_elasticsearch;

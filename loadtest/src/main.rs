@@ -113,10 +113,10 @@ async fn generate(arguments: Generate, shutdown: Shutdown) -> anyhow::Result<Exi
 
 async fn verify(arguments: Verify) -> anyhow::Result<ExitCode> {
     let progress = progress_bar(None)?;
-    let found = verification::run(&arguments.settings(), &progress).await?;
+    let found = verification::run(&arguments.settings()?, &progress).await?;
     progress.finish_and_clear();
     print(&found, arguments.json)?;
-    Ok(match found.verdict.holds() {
+    Ok(match found.holds() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })

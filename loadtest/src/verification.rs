@@ -1,6 +1,6 @@
 //! Waits until a run has arrived, reads it back, and has it judged.
 //!
-//! In the flow: `elasticsearch_reader`, `dead_letter_reader` → **`verification`** → `verify`.
+//! In the flow: `elasticsearch_reader`, `dead_letter_reader`, `postgres_reader` → **`verification`** → `verify`.
 
 use std::fmt;
 use std::fs::File;
@@ -17,7 +17,8 @@ use crate::dead_letter_reader::{DeadLetters, FoundLetter, FoundLetters, Reasons}
 use crate::elasticsearch_reader::ElasticsearchReader;
 use crate::ledger::{Ledger, State};
 use crate::marker::RunId;
-use crate::verify::{Comparison, Verdict};
+use crate::postgres_reader::PostgresReader;
+use crate::verify::{Comparison, Finding, Verdict};
 
 /// Between two counts while waiting.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
@@ -31,6 +32,8 @@ pub struct VerificationSettings {
     pub elasticsearch: Vec<NodeUrl>,
     /// A name or pattern of indices.
     pub index: String,
+    /// The archive, to be held against the ledger and against Elasticsearch; `None` leaves it out.
+    pub archive: Option<PostgresReader>,
     /// Where dead letters are; `None` leaves them out.
     pub dead_letters: Option<DeadLetters>,
     /// How often the sinks' group was told to read from the beginning again: so many more dead letters of one event
@@ -48,12 +51,36 @@ pub struct Verification {
     /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// What the archive holds, if it was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archived>,
     /// Dead letters by reason.
     pub dead_letter_reasons: Reasons,
     /// Documents of the duplicated and unexpected events that are named.
     pub places: Vec<String>,
     /// Seconds it took, the waiting included.
     pub seconds: f64,
+}
+
+/// What the archive holds of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Archived {
+    /// Its own verdict; what Elasticsearch was to refuse may be there or not, since some of it is told by its key alone.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// In the archive and neither a document nor a dead letter, or the other way round; events that Elasticsearch was to
+    /// refuse are left out.
+    pub differs: Finding,
+}
+
+impl Verification {
+    /// Whether every event is where it must be, exactly once, in each place that was looked at.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let archived = self.archive.as_ref();
+        self.verdict.holds()
+            && archived.is_none_or(|found| found.verdict.holds() && found.differs.count == 0)
+    }
 }
 
 /// Verifies a run. `progress` counts what arrived.
@@ -72,12 +99,18 @@ pub async fn run(
         .with_context(|| format!("the ledger `{}`", path.display()))?;
     let reader = ElasticsearchReader::new(&settings.elasticsearch, &settings.index, &ledger.run)?;
     let mut arrivals = Arrivals::default();
-    let (verdict, reasons) = loop {
+    let (verdict, reasons, archive) = loop {
         wait(settings, &ledger, &reader, &mut arrivals, progress).await?;
-        let (verdict, reasons) = compare(settings, &ledger, &reader).await?;
+        let (found, reasons) = compare(settings, &ledger, &reader).await?;
+        let verdict = found.verdict(settings.dead_letters.is_some());
+        let archive = archived(settings, &ledger, &found).await?;
+        arrivals.archived(archive.as_ref().map_or(0, |found| found.verdict.documents));
+        let is_behind =
+            |found: &Archived| found.verdict.missing.count > 0 || found.differs.count > 0;
         // Uncertain events may make up the number while others are under way.
-        if verdict.missing.count == 0 || arrivals.stood_still_for(settings.wait) {
-            break (verdict, reasons);
+        let is_whole = verdict.missing.count == 0 && !archive.as_ref().is_some_and(is_behind);
+        if is_whole || arrivals.stood_still_for(settings.wait) {
+            break (verdict, reasons, archive);
         }
         tokio::time::sleep(COUNT_EVERY).await;
     };
@@ -89,6 +122,7 @@ pub async fn run(
     Ok(Verification {
         run: ledger.run.to_string(),
         verdict,
+        archive,
         dead_letter_reasons: reasons,
         places,
         seconds: (started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
@@ -99,6 +133,7 @@ pub async fn run(
 #[derive(Debug, Default)]
 struct Arrivals {
     n: u64,
+    n_archived: u64,
     unchanged_since: Option<Instant>,
 }
 
@@ -106,6 +141,13 @@ impl Arrivals {
     fn now(&mut self, n: u64) {
         if n != self.n || self.unchanged_since.is_none() {
             self.n = n;
+            self.unchanged_since = Some(Instant::now());
+        }
+    }
+
+    fn archived(&mut self, n: u64) {
+        if n != self.n_archived {
+            self.n_archived = n;
             self.unchanged_since = Some(Instant::now());
         }
     }
@@ -149,7 +191,7 @@ async fn compare(
     settings: &VerificationSettings,
     ledger: &Ledger,
     reader: &ElasticsearchReader,
-) -> anyhow::Result<(Verdict, Reasons)> {
+) -> anyhow::Result<(Comparison, Reasons)> {
     // Dead letters last: what left Kafka for either place before is then seen.
     let mut comparison = Comparison::new(ledger);
     reader.refresh().await?;
@@ -158,8 +200,26 @@ async fn compare(
     for letter in found.letters {
         comparison.dead_letter(letter.n, letter.n_redriven);
     }
-    let verdict = comparison.verdict(settings.dead_letters.is_some());
-    Ok((verdict, found.reasons))
+    Ok((comparison, found.reasons))
+}
+
+/// Reads the archive, if it is asked for, and holds it against the ledger and what was `indexed`.
+async fn archived(
+    settings: &VerificationSettings,
+    ledger: &Ledger,
+    indexed: &Comparison,
+) -> anyhow::Result<Option<Archived>> {
+    let Some(archive) = &settings.archive else {
+        return Ok(None);
+    };
+    let mut comparison = Comparison::new(ledger);
+    archive
+        .read(&ledger.run, |n| comparison.document(n))
+        .await?;
+    Ok(Some(Archived {
+        verdict: comparison.verdict(false),
+        differs: comparison.differences(indexed),
+    }))
 }
 
 async fn dead_letters(
@@ -206,7 +266,13 @@ impl fmt::Display for Verification {
         for place in &self.places {
             writeln!(f, "{:<18}{place}", "place")?;
         }
-        self.verdict.fmt(f)
+        self.verdict.fmt(f)?;
+        if let Some(archive) = &self.archive {
+            writeln!(f, "\n\nthe archive")?;
+            writeln!(f, "{:<18}{}", "differs", archive.differs)?;
+            archive.verdict.fmt(f)?;
+        }
+        Ok(())
     }
 }
 

@@ -177,6 +177,22 @@ impl Comparison {
         verdict
     }
 
+    /// Events that are in one place and not in the other. Those that Elasticsearch was to refuse are left out: what names
+    /// some of them is not kept everywhere.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Finding {
+        let mut found = Finding::default();
+        for n in 0..self.events.len().max(other.events.len()) {
+            let [ours, theirs] = [self, other].map(|side| side.events.get(n).copied());
+            let is_there = |event: Option<u8>| event.is_some_and(|event| event & !STATE != 0);
+            let state = ours.or(theirs).unwrap_or_default() & STATE;
+            if is_there(ours) != is_there(theirs) && state != POISON {
+                found.add(n as u64);
+            }
+        }
+        found
+    }
+
     fn judge(&self, n: u64, event: u8, verdict: &mut Verdict) {
         let documents = (event & DOCUMENTS) / DOCUMENT;
         let dead_letters = (event & DEAD_LETTERS) / DEAD_LETTER;

@@ -123,6 +123,14 @@ impl UtcDay {
     }
 }
 
+impl UtcDay {
+    /// Days since 1970-01-01.
+    #[must_use]
+    pub fn since_epoch(self) -> i32 {
+        self.days
+    }
+}
+
 impl fmt::Display for UtcDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let date = time::Date::from_julian_day(UNIX_EPOCH_JULIAN_DAY + self.days)

@@ -7,6 +7,15 @@
 
 use std::fmt;
 
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+}
+
 /// The offset of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub i64);
@@ -27,6 +36,12 @@ impl From<Offset> for NextOffset {
     /// Goes on *at* this record: it is not settled yet.
     fn from(offset: Offset) -> Self {
         Self(offset.0)
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
     }
 }
 

@@ -16,9 +16,11 @@ use log_event::offset::Offset;
 use log_event::record::RecordHeaders;
 use log_event::tenant::Tenant;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientContext, TopicPartitionList};
+use service::kafka::described::{Operation, topics};
+use service::kafka::lacks;
 use service::record_headers::headers_of;
 use service::shutdown::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -112,20 +114,38 @@ impl Tails {
         let begun = tokio::task::spawn_blocking(move || {
             let (consumer, reader) = Reader::begin(&settings, request, dynamic, outlet, permit)?;
             let is_there = !reader.position.0.is_empty();
-            if is_there {
+            let lacks = is_there.then(|| unreadable(&consumer, &settings.topic));
+            if lacks == Some(None) {
                 std::thread::spawn(move || reader.run(&consumer, &shutdown));
             }
-            Ok::<_, KafkaError>(is_there)
+            Ok::<_, KafkaError>(lacks)
         });
         let reason = match begun.await {
-            Ok(Ok(true)) => return Ok(Tail { batches, waiting }),
-            Ok(Ok(false)) => format!("topic `{}` does not exist", self.settings.topic),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(Some(None))) => return Ok(Tail { batches, waiting }),
+            Ok(Ok(Some(Some(lacks)))) => lacks,
+            Ok(Ok(None)) => format!("topic `{}` does not exist", self.settings.topic),
+            Ok(Err(error)) => told(&error, &self.settings.topic),
             Err(error) => error.to_string(),
         };
         tracing::warn!(reason, "a live tail does not begin");
-        let detail = "Kafka does not tell where the topic ends; try again";
+        let detail = format!("the topic cannot be followed: {reason}");
         Err(Problem::new(Code::KafkaUnavailable, detail))
+    }
+}
+
+/// What the user lacks to read the topic, if the brokers tell (Kafka 2.3 and later): of a tail that it does not lead to
+/// nothing would come but silence.
+fn unreadable(consumer: &BaseConsumer<Complaints>, topic: &str) -> Option<String> {
+    let described = topics(consumer.client(), &[topic.to_owned()], TIMEOUT);
+    let operations = described.ok()?.remove(topic)?.ok()?.operations?;
+    (!operations.contains(&Operation::Read)).then(|| lacks("Read", "topic", topic))
+}
+
+/// What an error of Kafka's means to people.
+fn told(error: &KafkaError, topic: &str) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => lacks("Read", "topic", topic),
+        _ => error.to_string(),
     }
 }
 
@@ -242,12 +262,24 @@ impl Reader {
 
     fn run(mut self, consumer: &BaseConsumer<Complaints>, shutdown: &Shutdown) {
         let mut last_looked = Instant::now();
+        let mut refused = None;
         while !self.outlet.sender.is_closed() && !shutdown.is_requested() {
             match consumer.poll(LINGER) {
-                Some(Ok(record)) => self.take(&record),
+                Some(Ok(record)) => {
+                    refused = None;
+                    self.take(&record);
+                }
                 None => {}
                 // librdkafka tries again by itself; the client hears of it by the status.
-                Some(Err(error)) => tracing::debug!(%error, "a live tail has trouble with Kafka"),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a live tail has trouble with Kafka");
+                    // Said once, and true until a record comes.
+                    if error.rdkafka_error_code()
+                        == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+                    {
+                        refused = Some(told(&error, &self.topic));
+                    }
+                }
             }
             let wait = if self.batch.events() > 0 {
                 LINGER
@@ -255,7 +287,8 @@ impl Reader {
                 STATUS_INTERVAL
             };
             if self.batch.bytes() >= BATCH_BYTES || self.batch_since.elapsed() >= wait {
-                self.progress.problem = consumer.context().since(Instant::now() - STALL_MAX / 6);
+                let trouble = consumer.context().since(Instant::now() - STALL_MAX / 6);
+                self.progress.problem = trouble.or_else(|| refused.clone());
                 self.send();
                 if self.outlet.last_taken.elapsed() > STALL_MAX {
                     tracing::info!("a live tail ends: its client took nothing for {STALL_MAX:?}");

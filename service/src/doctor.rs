@@ -3,7 +3,7 @@
 //! Beside the flow, in the order in which a check meets the files:
 //!
 //! 1. here: what a check is, all of them at once and none for longer than [`CHECK_TIMEOUT`], and how it is told.
-//! 2. [`kafka`] asks the brokers, through [`authorized`] what no binding asks; [`kafka_verdict`] judges the answers.
+//! 2. [`kafka`] asks the brokers, through [`crate::kafka::described`] what no binding asks; [`kafka_verdict`] judges the answers.
 //! 3. [`elasticsearch`] asks the nodes; [`elasticsearch_verdict`] judges.
 //! 4. [`files`]: keys and certificates that end.
 //!
@@ -21,7 +21,6 @@ use tokio::runtime::Handle;
 use crate::command_line::{Shared, Subcommand};
 use crate::settings::Setting;
 
-pub mod authorized;
 pub mod elasticsearch;
 pub mod elasticsearch_verdict;
 pub mod files;

@@ -1,8 +1,10 @@
-//! librdkafka, set up in one way for every service.
+//! librdkafka, set up in one way for every service, and asked and understood in one way.
 
 use std::str::FromStr;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+pub mod described;
 
 /// One `--kafka-property KEY=VALUE`, passed on to librdkafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,12 @@ pub fn contradictions<'a>(
             )
         })
     })
+}
+
+/// What a broker's refusal means to people: which ACL the user lacks, and on what (`topic` or `group`, and its name).
+#[must_use]
+pub fn lacks(operation: &str, kind: &str, name: &str) -> String {
+    format!("the user lacks the ACL {operation} on {kind} `{name}`")
 }
 
 #[cfg(test)]

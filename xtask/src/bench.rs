@@ -33,7 +33,7 @@ use crate::machine::{BUSY_MAX_PERCENT, Machine, commit};
 use crate::pipeline::Pipeline;
 use crate::prerequisites::{self, BUILD, ENGINES};
 use crate::progress::Progress;
-use crate::services::Binaries;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::{Lock, Workspace};
 
 /// For how long it is looked at what the machine does beside the engines, which have nothing to do then.
@@ -96,9 +96,7 @@ pub fn bench(options: &Options) -> Result<()> {
     prerequisites::ensure(&[BUILD, ENGINES], &progress, &interrupt)?;
     let peers = Peers::provision(&workspace, &progress, &interrupt)?;
     let distribution = provision(&workspace, &progress, &interrupt)?;
-    // Built together as the live tests build them: another set would have features, and so builds, of its own.
-    let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-    let binaries = Binaries::build(&workspace, &packages, &interrupt)?;
+    let binaries = Binaries::build(&workspace, &BINARIES, &interrupt)?;
     let programs = ["loadtest", "es-sink"].map(|name| binaries.path(name));
     let step = progress.step("engines", "starting");
     let pipeline = Pipeline::start(&distribution, binaries, directory.clone(), &interrupt)?;

@@ -30,7 +30,7 @@ use crate::load::{Load, Sent, steady};
 use crate::prerequisites::{self, BUILD, ENGINES, PROXY};
 use crate::process::signal_group;
 use crate::progress::{Progress, Step};
-use crate::services::{Binaries, ready};
+use crate::services::{BINARIES, Binaries, ready};
 use crate::up::HEAPS_IN_CLUSTER_MIB;
 use crate::up::layout::{Heaps, Layout, Ports};
 use crate::up::stack::Stack;
@@ -114,9 +114,7 @@ pub fn failover(options: &Options) -> Result<()> {
     }
     prerequisites::ensure(&[BUILD, ENGINES, PROXY], &progress, &interrupt)?;
     let distribution = provision(&workspace, &progress, &interrupt)?;
-    // Built together as the live tests build them: another set would have features, and so builds, of its own.
-    let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-    let binaries = Binaries::build(&workspace, &packages, &interrupt)?;
+    let binaries = Binaries::build(&workspace, &BINARIES, &interrupt)?;
     let mut run = Run {
         layout,
         stack: Stack::default(),

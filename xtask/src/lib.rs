@@ -4,7 +4,8 @@
 //! (`prerequisites`), the engines (`engines`), one supervised child process (`process`), the three services
 //! (`services`), the whole (`up`), the first logs through it (`ship_logs`), and the whole without Elasticsearch for a
 //! while (`outage`, on a `pipeline` of its own). `nemesis` and `failover` break a cluster of it under a `load` whose
-//! events are all looked for; `rescale` lets sinks come and go; `secured` replaces every secret of
+//! events are all looked for; `rescale` lets sinks come and go; `archive` kills archive-sink and its
+//! PostgreSQL; `secured` replaces every secret of
 //! one; `incidents` provokes each alert under the eyes of a
 //! `prometheus`. `test`, `fuzz`, `instructions`, `packages`, `node`, `page`, `mutants` and `tidy` are `cargo xtask
 //! test`; `page_speed` measures the page, `bench` the services beside their peers, `soak` their memory over time, and
@@ -35,6 +36,7 @@ pub mod incidents;
 pub mod nemesis;
 pub mod failover;
 pub mod rescale;
+pub mod archive;
 pub mod secured;
 pub mod test;
 pub mod node;

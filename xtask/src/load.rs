@@ -111,6 +111,20 @@ impl Sent {
         elasticsearch: &str,
         offset_resets: usize,
     ) -> Result<Value> {
+        self.verify_with(wiring, elasticsearch, offset_resets, &[])
+    }
+
+    /// The same, and what further `flags` of `loadtest verify` ask for.
+    ///
+    /// # Errors
+    /// As [`Sent::verify`].
+    pub fn verify_with(
+        &self,
+        wiring: &Wiring,
+        elasticsearch: &str,
+        offset_resets: usize,
+        flags: &[&str],
+    ) -> Result<Value> {
         let output = Command::new(&self.loadtest)
             .args(["verify", "--json", "--wait", VERIFY_WAIT, "--ledger"])
             .arg(self.directory.join("ledger"))
@@ -119,6 +133,7 @@ impl Sent {
             .args(["--dead-letter-brokers", &wiring.kafka])
             .args(["--dead-letter-topic", &wiring.dead_letter_topic])
             .args(["--offset-resets", &offset_resets.to_string()])
+            .args(flags)
             .stdin(Stdio::null())
             .output()
             .context("cannot start loadtest verify")?;

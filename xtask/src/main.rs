@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, dashboards, failover, incidents, instructions, nemesis, outage, page_speed, rescale,
-    secured, soak, test, up,
+    archive, bench, dashboards, failover, incidents, instructions, nemesis, outage, page_speed,
+    rescale, secured, soak, test, up,
 };
 
 /// The one tool of the logflow repository.
@@ -32,6 +32,8 @@ enum Command {
     Failover(failover::Options),
     /// Let sinks join and leave a group under load, and measure how soon the others share the work.
     Rescale(rescale::Options),
+    /// Kill archive-sink and its PostgreSQL under load, look for each event, and measure what the archive takes.
+    Archive(archive::Options),
     /// Run a secured cluster: look at its ports as a stranger, and replace each secret under load.
     Secured(secured::Options),
     /// Measure in a browser how long the explorer page and a search take with a million events.
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Nemesis(options) => nemesis::nemesis(&options),
         Command::Failover(options) => failover::failover(&options),
         Command::Rescale(options) => rescale::rescale(&options),
+        Command::Archive(options) => archive::archive(&options),
         Command::Secured(options) => secured::secured(&options),
         Command::PageSpeed(options) => page_speed::page_speed(&options),
         Command::Instructions(options) => instructions::instructions(&options),

@@ -38,7 +38,7 @@ use crate::load::{Load, Sent};
 use crate::prerequisites::{self, BUILD, ENGINES, FAKETIME};
 use crate::process::Stopped;
 use crate::progress::Progress;
-use crate::services::Binaries;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::{Lock, Workspace};
 
 /// Of the events, so many in a hundred go past the gateways.
@@ -110,9 +110,7 @@ pub fn nemesis(options: &Options) -> Result<()> {
     let _lock = Lock::take(&workspace.target.join("nemesis.lock")).context("a second `nemesis`")?;
     prerequisites::ensure(&[BUILD, ENGINES, FAKETIME], &progress, &interrupt)?;
     let distribution = provision(&workspace, &progress, &interrupt)?;
-    // Built together as the live tests build them: another set would have features, and so builds, of its own.
-    let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-    let binaries = Binaries::build(&workspace, &packages, &interrupt)?;
+    let binaries = Binaries::build(&workspace, &BINARIES, &interrupt)?;
     let outcome = run.carry_out(&distribution, &binaries, &directory, &progress, &interrupt)?;
     let page = outcome.to_markdown();
     let file = directory.join(format!("timeline-{}.md", run.seed));

@@ -23,7 +23,7 @@ use crate::interrupt::Interrupt;
 use crate::pipeline::{Pipeline, Service};
 use crate::prerequisites::{self, BUILD, ENGINES};
 use crate::progress::{Progress, Step};
-use crate::services::Binaries;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::{Lock, Workspace};
 
 /// How long events flow before the outage, and after it at least.
@@ -99,8 +99,7 @@ impl Stack {
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let distribution = provision(workspace, progress, interrupt)?;
-        let packages = ["ingest-gateway", "es-sink", "loadtest"];
-        let binaries = Binaries::build(workspace, &packages, interrupt)?;
+        let binaries = Binaries::build(workspace, &BINARIES, interrupt)?;
         let loadtest = binaries.path("loadtest");
         let step = progress.step("pipeline", "starting");
         let pipeline = Pipeline::start(&distribution, binaries, directory.clone(), interrupt)?;

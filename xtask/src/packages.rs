@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::services::Binaries;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::Workspace;
 
 /// Builds the packages and checks them.
@@ -27,9 +27,7 @@ use crate::workspace::Workspace;
 /// # Errors
 /// At the first that is not as it is to be; the error names it.
 pub fn check(workspace: &Workspace, progress: &Progress, interrupt: &Interrupt) -> Result<()> {
-    // What the live tests build, so that nothing is compiled twice.
-    let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-    let binaries = Binaries::build(workspace, &packages, interrupt)?;
+    let binaries = Binaries::build(workspace, &BINARIES, interrupt)?;
     let directory = workspace.target.join("packages");
     let starts = start::Starts::new(binaries, &directory, interrupt)?;
 

@@ -27,7 +27,7 @@ use crate::page::Page;
 use crate::pipeline::{Pipeline, Service};
 use crate::prerequisites::{self, BUILD, ENGINES, PAGE};
 use crate::progress::Progress;
-use crate::services::Binaries;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::{Lock, Workspace};
 
 /// The events lie in so many daily indices.
@@ -129,9 +129,7 @@ impl Stack {
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let distribution = provision(workspace, progress, interrupt)?;
-        // Built together as the live tests build them: another set would have features, and so builds, of its own.
-        let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-        let binaries = Binaries::build(workspace, &packages, interrupt)?;
+        let binaries = Binaries::build(workspace, &BINARIES, interrupt)?;
         let loadtest = binaries.path("loadtest");
         let step = progress.step("pipeline", "starting");
         let pipeline = Pipeline::start(&distribution, binaries, directory.clone(), interrupt)?;

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{self, output};
+use crate::engines::postgres;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
@@ -83,6 +84,13 @@ const PYTHON: Prerequisite = Prerequisite {
     purpose: "Schemathesis, which holds the query API against its description, and clients of the live tests run in it",
     packages: &["python3", "python3-venv"],
     is_there: || output("python3", &["-c", "import ensurepip, venv"]).is_some(),
+};
+
+const POSTGRESQL: Prerequisite = Prerequisite {
+    name: "PostgreSQL's server",
+    purpose: "the archive is kept in it",
+    packages: &["postgresql"],
+    is_there: || postgres::programs().is_some(),
 };
 
 const LIBCURL: Prerequisite = Prerequisite {
@@ -170,6 +178,8 @@ pub const PEERS: &[Prerequisite] = &[PYTHON, LIBCURL];
 pub const PROXY: &[Prerequisite] = &[HAPROXY];
 /// What a secured pipeline needs beyond the engines.
 pub const SECURITY: &[Prerequisite] = &[CURL, OPENSSL_COMMAND];
+/// What an archive needs beyond the engines.
+pub const ARCHIVE: &[Prerequisite] = &[POSTGRESQL];
 /// What setting a clock off needs.
 pub const FAKETIME: &[Prerequisite] = &[LIBFAKETIME];
 /// What counting instructions needs.

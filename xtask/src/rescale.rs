@@ -21,7 +21,7 @@ use crate::load::{Load, steady};
 use crate::pipeline::{Pipeline, Service};
 use crate::prerequisites::{self, BUILD, ENGINES};
 use crate::progress::Progress;
-use crate::services::Binaries;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::{Lock, Workspace};
 
 /// How many sinks there are, one after the other.
@@ -80,9 +80,7 @@ pub fn rescale(options: &Options) -> Result<()> {
     }
     prerequisites::ensure(&[BUILD, ENGINES], &progress, &interrupt)?;
     let distribution = provision(&workspace, &progress, &interrupt)?;
-    // Built together as the live tests build them: another set would have features, and so builds, of its own.
-    let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-    let binaries = Binaries::build(&workspace, &packages, &interrupt)?;
+    let binaries = Binaries::build(&workspace, &BINARIES, &interrupt)?;
     let loadtest = binaries.path("loadtest");
     let mut pipeline = Pipeline::start(&distribution, binaries, directory.join("run"), &interrupt)?;
     "rescaled".clone_into(&mut pipeline.wiring.topic);

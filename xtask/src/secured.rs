@@ -11,7 +11,7 @@ mod traffic;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,7 +27,7 @@ use crate::engines::provision::{Distribution, provision};
 use crate::interrupt::Interrupt;
 use crate::prerequisites::{self, BUILD, ENGINES, PROXY, SECURITY};
 use crate::progress::Progress;
-use crate::services::{Binaries, ready};
+use crate::services::{BINARIES, Binaries, ready};
 use crate::up::layout::{FirstPorts, Heaps, Layout, Ports};
 use crate::up::secrets::Secrets;
 use crate::up::security::Security;
@@ -45,8 +45,8 @@ const WARM_UP_BATCHES: usize = 20;
 /// What `cargo xtask secured` can be told.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// One of each instead of a cluster, and only look at the ports.
-    #[arg(long, conflicts_with = "privileges")]
+    /// One of each instead of a cluster, and no secret is replaced.
+    #[arg(long)]
     pub scan: bool,
     /// Also take one privilege after the other away from the services and give it back; fails where a service does not
     /// tell by its name which one it lacks.
@@ -62,6 +62,8 @@ struct Pipeline<'a> {
     distribution: Distribution,
     kafka: KafkaTools,
     stack: Stack,
+    /// Where the services' logs are.
+    logs: PathBuf,
     interrupt: &'a Interrupt,
 }
 
@@ -81,9 +83,7 @@ pub fn secured(options: &Options) -> Result<()> {
     }
     prerequisites::ensure(&[BUILD, ENGINES, PROXY, SECURITY], &progress, &interrupt)?;
     let distribution = provision(&workspace, &progress, &interrupt)?;
-    // Built together as the live tests build them: another set would have features, and so builds, of its own.
-    let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-    let binaries = Binaries::build(&workspace, &packages, &interrupt)?;
+    let binaries = Binaries::build(&workspace, &BINARIES, &interrupt)?;
     run(
         options,
         &workspace,
@@ -142,6 +142,7 @@ pub fn run(
             distribution,
             kafka,
             stack,
+            logs: state.join("logs"),
             interrupt,
         },
         Err(error) => {
@@ -249,9 +250,21 @@ impl Pipeline<'_> {
                 }
             })?;
         self.scan(page, progress)?;
-        if options.scan {
-            return Ok(());
+        if !options.scan {
+            self.replace_each(traffic, page, progress)?;
         }
+        if options.privileges {
+            self.take_each_privilege(page, progress)?;
+        }
+        Ok(())
+    }
+
+    fn replace_each(
+        &mut self,
+        traffic: &Traffic,
+        page: &mut String,
+        progress: &Progress,
+    ) -> Result<()> {
         traffic.take_longest_gap();
         page.push_str("\n| replaced under load | seconds until the new one counts | longest without an acknowledgement, s |\n|---|---|---|\n");
         for (name, replace) in REPLACEMENTS {
@@ -265,22 +278,16 @@ impl Pipeline<'_> {
                 "{name}: {took:.1} s, {gap:.1} s without an acknowledgement"
             ));
         }
-        if !options.privileges {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    fn take_each_privilege(&mut self, page: &mut String, progress: &Progress) -> Result<()> {
         page.push_str("\n| service | without | told after s | well again after s | in these words |\n|---|---|---|---|---|\n");
         for privilege in PRIVILEGES {
             let name = format!("{} without {}", privilege.service, privilege.name);
             let step = progress.step("privilege", &name);
             let outcome = privilege.try_without(self).with_context(|| name.clone())?;
-            let told: String = outcome
-                .told
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(300)
-                .collect();
+            let told: String = outcome.told.chars().take(400).collect();
             writeln!(
                 page,
                 "| {} | {} | {:.1} | {:.1} | `{}` |",

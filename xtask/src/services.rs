@@ -1,4 +1,4 @@
-//! Builds the three services and describes their processes, each with the flags it is started with.
+//! Builds the services and describes their processes, each with the flags it is started with.
 //!
 //! In the flow: `engines` → **`services`** → `ship_logs`. Not here: what the flags mean (the services' own `--help`).
 
@@ -17,6 +17,19 @@ use crate::workspace::Workspace;
 
 /// The package and binary name of each service, in the order in which an event meets them.
 pub const SERVICES: [&str; 3] = ["ingest-gateway", "es-sink", "query-api"];
+
+/// All packages that tests and measurements run. Always built together: another set would have features, and so builds,
+/// of its own.
+pub const BINARIES: [&str; 5] = [
+    "ingest-gateway",
+    "es-sink",
+    "archive-sink",
+    "query-api",
+    "loadtest",
+];
+
+/// What the packages hold: the services, and the sink that is there for who wants an archive.
+pub const PACKAGED: [&str; 4] = ["ingest-gateway", "es-sink", "archive-sink", "query-api"];
 
 /// How long the fault proxy may take to obey.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,6 +170,18 @@ impl Wiring {
             ("--elasticsearch-url", &self.elasticsearch),
             ("--index-pattern", &self.index_pattern),
             ("--dead-letter-topic", &self.dead_letter_topic),
+        ])
+    }
+
+    /// The flags of archive-sink beside `--listen`; all sinks of an archive are in the group that is named after it.
+    #[must_use]
+    pub fn archive_flags(&self, postgres: &str) -> Vec<String> {
+        let group = format!("{}-archive", self.group);
+        flags(&[
+            ("--kafka-brokers", &self.kafka),
+            ("--topic", &self.topic),
+            ("--group-id", &group),
+            ("--postgres-url", postgres),
         ])
     }
 

@@ -24,7 +24,7 @@ use crate::machine::{Machine, commit};
 use crate::pipeline::{Pipeline, Service};
 use crate::prerequisites::{self, BUILD, ENGINES};
 use crate::progress::{Progress, Step};
-use crate::services::Binaries;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::{Lock, Workspace};
 
 /// Between two looks at the services.
@@ -148,9 +148,7 @@ impl Stack {
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let distribution = provision(workspace, progress, interrupt)?;
-        // Built together as the live tests build them: another set would have features, and so builds, of its own.
-        let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-        let binaries = Binaries::build(workspace, &packages, interrupt)?;
+        let binaries = Binaries::build(workspace, &BINARIES, interrupt)?;
         let loadtest = binaries.path("loadtest");
         let step = progress.step("pipeline", "starting");
         let pipeline = Pipeline::start(&distribution, binaries, directory.clone(), interrupt)?;

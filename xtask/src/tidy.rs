@@ -257,10 +257,10 @@ fn alert_faults(sources: &[Source]) -> Vec<String> {
     )
 }
 
-/// The ids in a text, each once: `GW-1`, `EO-4`, `QA-1`.
+/// The ids in a text, each once: `GW-1`, `EO-4`, `AR-2`, `QA-1`.
 fn guarantee_ids(text: &str) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
-    for family in ["GW-", "EO-", "QA-"] {
+    for family in ["GW-", "EO-", "AR-", "QA-"] {
         for (at, _) in text.match_indices(family) {
             let digits: String = text[at + family.len()..]
                 .chars()

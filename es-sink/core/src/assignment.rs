@@ -5,27 +5,12 @@
 //! old one find no tracker and so reach no commit.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+pub use log_event::offset::TopicPartition;
 use log_event::offset::{NextOffset, Offset};
 
 use crate::dead_letter::RejectedRecord;
 use crate::offset_tracker::{InFlight, OffsetTracker, Passage};
-
-/// A partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.topic, self.partition)
-    }
-}
 
 /// A record in flight, with the assignment that it was received under.
 #[derive(Debug, PartialEq, Eq)]

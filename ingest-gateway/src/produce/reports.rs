@@ -11,6 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use service::kafka::lacks;
 
 use super::client::Line;
 use super::{RequestState, Shared};
@@ -76,10 +77,9 @@ impl ProducerContext for Reports {
                             .extend(id);
                     }
                     failed => {
-                        state.failed(failed, 1, || code.to_string());
-                        self.shared
-                            .reachability
-                            .delivery_failed(now, || code.to_string());
+                        let told = || told(code, message.topic());
+                        state.failed(failed, 1, told);
+                        self.shared.reachability.delivery_failed(now, told);
                     }
                 }
             }
@@ -89,6 +89,14 @@ impl ProducerContext for Reports {
         if let Some(line) = self.line.get().and_then(Weak::upgrade) {
             line.reported(group);
         }
+    }
+}
+
+/// What an answer of Kafka's to a record, or to the question for its topic, means to people.
+pub(super) fn told(code: RDKafkaErrorCode, topic: &str) -> String {
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed => lacks("Write", "topic", topic),
+        other => other.to_string(),
     }
 }
 

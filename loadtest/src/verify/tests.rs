@@ -42,6 +42,28 @@ fn verdict(ledger: &Ledger, sightings: &[Sighting], dead_letters_read: bool) -> 
     comparison.verdict(dead_letters_read)
 }
 
+#[test]
+fn what_is_in_one_place_alone_differs_but_not_what_elasticsearch_was_to_refuse() {
+    let states = [
+        (0, State::Acknowledged),
+        (1, State::Acknowledged),
+        (2, State::Uncertain),
+        (3, State::Poison),
+        (4, State::Acknowledged),
+    ];
+    let ledger = ledger(&states.into(), true);
+    let (mut archive, mut elasticsearch) = (Comparison::new(&ledger), Comparison::new(&ledger));
+    for n in [0, 1, 3, 9] {
+        archive.document(n);
+    }
+    elasticsearch.document(0);
+    elasticsearch.dead_letter(1, 0);
+    elasticsearch.document(2);
+    let differs = archive.differences(&elasticsearch);
+    assert_eq!((differs.count, &differs.first[..]), (2, &[2, 9][..]));
+    assert_eq!(elasticsearch.differences(&archive), differs);
+}
+
 /// Each kind of finding as a filter over all numbers, straight from its definition.
 fn model(
     states: &BTreeMap<u64, State>,

@@ -1,6 +1,6 @@
 //! Asks Kafka whether a service could work with it; judges nothing.
 //!
-//! In the flow: settings → **`kafka`** → `authorized` → `kafka_verdict`. One client asks everything: what it cannot
+//! In the flow: settings → **`kafka`** → `described` → `kafka_verdict`. One client asks everything: what it cannot
 //! sign in to, the service cannot either.
 
 use std::collections::BTreeSet;
@@ -13,9 +13,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 
-use super::authorized;
 use super::kafka_verdict::{self as verdict, TopicNeed};
 use super::{ASK_TIMEOUT, Check, Finding};
+use crate::kafka::described;
 
 /// One look whether a broker answers; its client tries again meanwhile.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -133,7 +133,7 @@ fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
         .iter()
         .map(|topic| topic.name.clone())
         .collect();
-    match authorized::topics(client.client(), &names, ASK_TIMEOUT) {
+    match described::topics(client.client(), &names, ASK_TIMEOUT) {
         Ok(found) => {
             for need in &needs.topics {
                 let settings = settings_of(&client, &need.name);
@@ -155,10 +155,10 @@ fn examine(needs: &KafkaNeeds) -> Vec<Finding> {
 fn ask_group<C: ClientContext>(
     client: &Client<C>,
     group: &str,
-) -> Result<authorized::ByName<authorized::Operations>, String> {
+) -> Result<described::ByName<described::Operations>, String> {
     let deadline = Instant::now() + COORDINATOR_WITHIN;
     loop {
-        let answer = authorized::group(client, group, ASK_TIMEOUT);
+        let answer = described::group(client, group, ASK_TIMEOUT);
         let passes = match &answer {
             Ok(found) => matches!(
                 found.get(group),
@@ -200,7 +200,7 @@ fn brokers(client: &BaseProducer<Witness>) -> Option<BTreeSet<String>> {
 }
 
 fn settings_of(client: &BaseProducer<Witness>, topic: &str) -> verdict::TopicSettings {
-    let mut found = authorized::topic_settings(client.client(), topic, ASK_TIMEOUT).ok()?;
+    let mut found = described::topic_settings(client.client(), topic, ASK_TIMEOUT).ok()?;
     found.remove(topic)?.ok()
 }
 

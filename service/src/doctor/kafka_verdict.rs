@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::Finding;
-use super::authorized::{Operation, Operations, Topic};
+use crate::kafka::described::{Operation, Operations, Partition, Topic};
 
 /// What a service needs of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,9 +128,7 @@ fn copies(about: &str, topic: &Topic, settings: Option<&BTreeMap<String, String>
     let least: Option<usize> = settings
         .and_then(|settings| settings.get("min.insync.replicas"))
         .and_then(|text| text.parse().ok());
-    let count = |is: &dyn Fn(&&super::authorized::Partition) -> bool| {
-        topic.partitions.iter().filter(is).count()
-    };
+    let count = |is: &dyn Fn(&&Partition) -> bool| topic.partitions.iter().filter(is).count();
     let leaderless = count(&|partition| !partition.has_leader);
     if leaderless > 0 {
         let says = format!("{leaderless} partitions have no leader: look at the brokers");
@@ -252,7 +250,6 @@ pub fn address(address: &str, is_advertised: bool, reached: Result<(), String>) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::authorized::Partition;
     use super::*;
 
     #[test]
@@ -300,6 +297,7 @@ mod tests {
             in_sync,
         };
         let topic = Topic {
+            id: None,
             partitions: vec![partition; 2],
             operations: Some(vec![Operation::Write, Operation::Other]),
         };

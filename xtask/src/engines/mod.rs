@@ -1,6 +1,6 @@
 //! Real Kafka and real Elasticsearch on one machine, without Docker.
 //!
-//! In the flow: `prerequisites` → `provision` (fetch) → `template` (their files) → `kafka`, `elasticsearch`, `opensearch` (run) →
+//! In the flow: `prerequisites` → `provision` (fetch) → `template` (their files) → `kafka`, `elasticsearch`, `opensearch`, `postgres` (run) →
 //! `services`. Any number of instances can run side by side: each has its own directory, ports and heap.
 //! Not here: stopping and restarting, which is the same for every process (`process`).
 
@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod kafka_tools;
 pub mod elasticsearch;
 pub mod opensearch;
+pub mod postgres;
 
 use std::net::TcpListener;
 

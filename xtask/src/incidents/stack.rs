@@ -24,7 +24,7 @@ use crate::process::{Process, spawn};
 use crate::progress::Progress;
 use crate::prometheus::shipped::Job;
 use crate::prometheus::{Alert, Prometheus};
-use crate::services::{Binaries, Wiring, order_fault};
+use crate::services::{BINARIES, Binaries, Wiring, order_fault};
 use crate::workspace::Workspace;
 
 /// Events a second through the first gateway.
@@ -92,9 +92,7 @@ impl Stack {
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let distribution = provision(workspace, progress, interrupt)?;
-        // Built together as the live tests build them: another set would have features, and so builds, of its own.
-        let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-        let binaries = Binaries::build(workspace, &packages, interrupt)?;
+        let binaries = Binaries::build(workspace, &BINARIES, interrupt)?;
         let step = progress.step("pipeline", "starting");
         let pipeline = Pipeline::start_with(
             &distribution,

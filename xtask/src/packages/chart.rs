@@ -18,9 +18,11 @@ use super::tools::{KUBERNETES, Tools};
 use crate::command;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::services::SERVICES;
+use crate::services::PACKAGED;
 use crate::workspace::Workspace;
 
+/// The service that is there only where the values ask for it.
+const OPTIONAL: &str = "archive-sink";
 /// What the chart must not take beside `minimal.yaml`, and a word of the reason it gives.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["kafka.broker=kafka:9092"], "broker"),
@@ -46,6 +48,20 @@ const REFUSED: &[(&[&str], &str)] = &[
         ],
         "kafka.partitions",
     ),
+    (&["archiveSink.enabled=true"], "archiveSink.postgresUrl"),
+    (
+        &["archiveSink.postgresUrl=postgres://logflow:secret@db:5432/logflow"],
+        "postgresUrl",
+    ),
+    (
+        &[
+            "archiveSink.enabled=true",
+            "archiveSink.postgresUrl=postgres://logflow@db:5432/logflow",
+            "archiveSink.replicas=7",
+        ],
+        "kafka.partitions",
+    ),
+    (&["archiveSink.batchMebibytes=65"], "batchMebibytes"),
 ];
 
 /// Checks the chart.
@@ -66,6 +82,7 @@ pub fn check(
         interrupt,
     };
     chart.has_version(env!("CARGO_PKG_VERSION"))?;
+    let mut are_archived = false;
     for values in chart.values()? {
         let name = values.file_stem().unwrap_or_default().to_string_lossy();
         let mut step = progress.step("helm", &format!("{name}: lint"));
@@ -75,7 +92,12 @@ pub fn check(
         step.note(&format!("{name}: kubeconform"));
         let manifests = documents(&rendering)?;
         chart.conforms(&name, &rendering, manifests.len())?;
-        for service in SERVICES {
+        let archives = manifests.iter().any(|one| is_of(one, OPTIONAL));
+        are_archived |= archives;
+        for service in PACKAGED {
+            if service == OPTIONAL && !archives {
+                continue;
+            }
             Deployed::find(&manifests, service)
                 .and_then(|deployed| deployed.check(starts))
                 .with_context(|| format!("`{service}` with `{name}`"))?;
@@ -86,6 +108,7 @@ pub fn check(
             manifests.len()
         ));
     }
+    ensure!(are_archived, "no values render `{OPTIONAL}`");
     let minimal = chart.directory.join("values/minimal.yaml");
     chart.is_judged(&minimal)?;
     for (settings, word) in REFUSED {
@@ -226,6 +249,11 @@ fn scales_within_the_partitions(manifests: &[Value], values: &Path) -> Result<()
     Ok(())
 }
 
+/// Whether an object belongs to a service.
+fn is_of(manifest: &Value, service: &str) -> bool {
+    text(manifest, "/metadata/labels/app.kubernetes.io~1component") == service
+}
+
 /// A service as a rendering has it.
 struct Deployed<'manifests> {
     name: &'static str,
@@ -237,10 +265,9 @@ struct Deployed<'manifests> {
 impl<'manifests> Deployed<'manifests> {
     fn find(manifests: &'manifests [Value], name: &'static str) -> Result<Self> {
         let of_kind = |kind: &str| {
-            manifests.iter().find(|one| {
-                text(one, "/kind") == kind
-                    && text(one, "/metadata/labels/app.kubernetes.io~1component") == name
-            })
+            manifests
+                .iter()
+                .find(|one| text(one, "/kind") == kind && is_of(one, name))
         };
         let pod = of_kind("Deployment").and_then(|one| one.pointer("/spec/template/spec"));
         let pod = pod.context("has no Deployment")?;

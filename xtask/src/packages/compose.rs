@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::manifest::{documents, items, text};
 use super::promises;
 use super::start::{Start, Starts};
-use crate::services::SERVICES;
+use crate::services::PACKAGED;
 
 const COMPOSE: &str = "deploy/compose/compose.yaml";
 const IMAGES: &str = "deploy/images/Dockerfile";
@@ -33,7 +33,7 @@ pub fn check(root: &Path, starts: &Starts) -> Result<()> {
         .as_object()
         .context("the compose file has no services")?;
     let listeners = listeners(&compose["services"]["kafka"])?;
-    for name in SERVICES {
+    for name in PACKAGED {
         let service = services
             .get(name)
             .with_context(|| format!("`{name}` is not started"))?;
@@ -105,12 +105,24 @@ fn addresses(service: &Value) -> Vec<String> {
     let words: Vec<&str> = items(service, "/command")
         .filter_map(Value::as_str)
         .collect();
-    let connects = ["--kafka-brokers", "--elasticsearch-url", "--sink-url"];
+    let connects = [
+        "--kafka-brokers",
+        "--elasticsearch-url",
+        "--sink-url",
+        "--postgres-url",
+    ];
     let pairs = words.windows(2).filter(|pair| connects.contains(&pair[0]));
     pairs
         .flat_map(|pair| pair[1].split(','))
-        .map(|address| address.trim_start_matches("http://").to_owned())
+        .map(|address| host_and_port(address).to_owned())
         .collect()
+}
+
+/// Without a scheme and a user before it, and a database behind it.
+fn host_and_port(address: &str) -> &str {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let address = address.split_once('@').map_or(address, |(_, rest)| rest);
+    address.split_once('/').map_or(address, |(host, _)| host)
 }
 
 /// The addresses that the broker tells others to reach it at.
@@ -175,7 +187,7 @@ impl<'text> Images<'text> {
     }
 
     fn check(&self) -> Result<()> {
-        for name in SERVICES {
+        for name in PACKAGED {
             let binary = self.entry_points.get(name);
             ensure!(
                 binary == Some(&name),
@@ -234,6 +246,13 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_the_same_with_and_without_what_stands_around_it() {
+        for address in ["db:1", "http://db:1", "postgres://logflow@db:1/logflow"] {
+            assert_eq!(host_and_port(address), "db:1");
+        }
+    }
+
+    #[test]
     fn an_image_with_another_binary_than_it_starts_or_as_root_is_refused() {
         let one = |user: &str, name: &str, binary: &str| {
             format!(
@@ -242,7 +261,7 @@ mod tests {
             )
         };
         let all = |user: &str, binary: &str| {
-            let parts = SERVICES.map(|name| match name {
+            let parts = PACKAGED.map(|name| match name {
                 "es-sink" => one(user, name, binary),
                 _ => one(user, name, name),
             });

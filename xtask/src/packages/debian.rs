@@ -15,7 +15,7 @@ use super::{compose, promises};
 use crate::command::{self, output};
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Step};
-use crate::services::SERVICES;
+use crate::services::PACKAGED;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "logflow";
@@ -55,7 +55,7 @@ pub fn check(
 ) -> Result<()> {
     let deploy = workspace.root.join("deploy");
     settings_are_accepted(&deploy.join("debian"), starts)?;
-    for name in SERVICES {
+    for name in PACKAGED {
         unit_fits(&deploy, name, starts, interrupt)
             .with_context(|| format!("the unit of `{name}`"))?;
     }
@@ -80,7 +80,7 @@ pub fn check(
 
 /// The files of settings, as they are and with every example in them made a setting.
 fn settings_are_accepted(directory: &Path, starts: &Starts) -> Result<()> {
-    for name in SERVICES {
+    for name in PACKAGED {
         let path = directory.join(format!("{name}.toml"));
         let text = fs::read_to_string(&path)
             .with_context(|| format!("cannot read `{}`", path.display()))?;

@@ -2,7 +2,7 @@
 # What an operator does with the Debian package, on the machine of host.sh: installs it, starts its services, breaks
 # them, upgrades it, removes it.
 set -eu
-services="ingest-gateway es-sink query-api"
+services="ingest-gateway es-sink archive-sink query-api"
 
 fail() {
     echo "FAILED: $*"
@@ -24,6 +24,7 @@ port() {
     case $1 in
         ingest-gateway) echo 3000 ;;
         es-sink) echo 9102 ;;
+        archive-sink) echo 9104 ;;
         query-api) echo 5000 ;;
     esac
 }
@@ -71,12 +72,12 @@ until_so "the upgrade leaves the old es-sink running" is_another_than es-sink "$
 grep -q nonsense /etc/logflow/query-api.toml || fail "the upgrade loses changed settings"
 
 echo "== stop, and remove"
-for name in ingest-gateway es-sink; do
+for name in ingest-gateway es-sink archive-sink; do
     systemctl stop "logflow-$name"
     [ "$(property "$name" Result)" = success ] || fail "$name does not drain: $(property "$name" Result)"
 done
 dpkg --purge logflow
-for path in /usr/bin/ingest-gateway /usr/bin/es-sink /usr/bin/query-api /etc/logflow; do
+for path in /usr/bin/ingest-gateway /usr/bin/es-sink /usr/bin/archive-sink /usr/bin/query-api /etc/logflow; do
     [ ! -e "$path" ] || fail "$path outlives the package"
 done
 echo "== done"

@@ -10,11 +10,18 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::start::Starts;
 
 /// What a service does after `search-timeout` or `drain-timeout` before it ends: query-api's `DRAIN_GRACE`, and
-/// es-sink's `LAST_COMMIT_MAX` and `LEAVING_MAX`.
+/// es-sink's `LAST_COMMIT_MAX` and `LEAVING_MAX`. archive-sink's is its `LEAVING_MAX`, and once more as long for a poll, a
+/// seek and a question to the brokers that may be under way.
 const QUERY_API_BESIDE: Duration = Duration::from_secs(3);
 const ES_SINK_BESIDE: Duration = Duration::from_secs(10);
+const ARCHIVE_SINK_BESIDE: Duration = Duration::from_secs(10);
 /// What the gateway takes beside `max-bytes-in-flight`, as the live scenario `hostile` holds it to.
 const GATEWAY_BESIDE_BYTES: u64 = 96 << 20;
+/// What archive-sink takes beside its batches: the process, and what librdkafka fetched ahead.
+const ARCHIVE_SINK_BESIDE_BYTES: u64 = 64 << 20;
+/// How many times `batch-bytes` it may hold: one is built, two are under way, and one of these is there in PostgreSQL's
+/// form, too, in a buffer that grows by doubling.
+const ARCHIVE_SINK_BATCHES: u64 = 6;
 
 /// What a deployment tells a service: the settings that it names.
 pub type Settings = BTreeMap<String, String>;
@@ -59,6 +66,7 @@ pub fn drains_within(
     let needed = match name {
         "ingest-gateway" => of("drain-delay")? + of("drain-timeout")? + of("kafka-timeout")?,
         "es-sink" => of("drain-timeout")? + ES_SINK_BESIDE,
+        "archive-sink" => of("drain-timeout")? + ARCHIVE_SINK_BESIDE,
         "query-api" => of("search-timeout")? + QUERY_API_BESIDE,
         other => bail!("`{other}` is no service"),
     };
@@ -79,6 +87,7 @@ pub fn fits_into(given: u64, name: &str, settings: &Settings, starts: &Starts) -
         "ingest-gateway" => of("max-bytes-in-flight")? + GATEWAY_BESIDE_BYTES,
         // The kernel counts the buffers of its connections, too.
         "es-sink" => of("memory-limit")? / 8 * 9,
+        "archive-sink" => of("batch-bytes")? * ARCHIVE_SINK_BATCHES + ARCHIVE_SINK_BESIDE_BYTES,
         // As its help says.
         "query-api" => value(name, "max-tails", settings, starts)?.parse::<u64>()? * 10_000_000,
         other => bail!("`{other}` is no service"),

@@ -20,14 +20,18 @@ const ETC: &str = "/etc/logflow/";
 const KEYS: &str = "[[key]]\nid = \"somebody\"\nscopes = [\"ingest\", \"query\"]\n\
     secret-sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n";
 /// The places of certificates in /etc/logflow, in all deployments.
-const CERTIFICATES: [&str; 6] = [
+const CERTIFICATES: [&str; 8] = [
     "server.pem",
     "kafka-ca.pem",
     "tls/tls.crt",
     "tls-client-ca/ca.crt",
     "kafka-ca/ca.crt",
     "elasticsearch-ca/ca.crt",
+    "postgres-ca.pem",
+    "postgres-ca/ca.crt",
 ];
+/// The places of PostgreSQL's password.
+const PASSWORDS: [&str; 2] = ["postgres.password", "postgres/password"];
 
 /// A binary with everything that a deployment tells it.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +67,8 @@ impl Starts {
             "tls-client-ca",
             "kafka-ca",
             "elasticsearch-ca",
+            "postgres",
+            "postgres-ca",
         ] {
             fs::create_dir_all(etc.join(part))?;
         }
@@ -90,6 +96,9 @@ impl Starts {
         fs::copy(&key, etc.join("tls/tls.key"))?;
         for keys in ["keys.toml", "keys/keys.toml"] {
             fs::write(etc.join(keys), KEYS)?;
+        }
+        for password in PASSWORDS {
+            fs::write(etc.join(password), "secret\n")?;
         }
         Ok(Self { binaries, etc })
     }

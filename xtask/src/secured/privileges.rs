@@ -3,6 +3,7 @@
 //! In the flow: `secured` → **`privileges`**. What a privilege is taken from, where its loss must be told and in which
 //! words stands in [`PRIVILEGES`]; that no event is lost by it is counted at the end.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -41,7 +42,7 @@ enum Told {
     Readiness,
     /// `/status` of a sink.
     Status,
-    /// The answer to a search.
+    /// The log of the service, after a search: a client is told only that Elasticsearch refused.
     Search,
     /// The answer to a request for the live tail.
     Tail,
@@ -110,13 +111,23 @@ impl Privilege {
     /// # Errors
     /// When its loss is not told with its name, or does not heal.
     pub(super) fn try_without(&self, pipeline: &mut Pipeline<'_>) -> Result<Outcome> {
+        let logged = self.logs(pipeline);
+        let logged: Vec<usize> = logged.iter().map(String::len).collect();
         let taken = Instant::now();
         self.change(pipeline, false)?;
         let told = pipeline.interrupt.wait_for("it to be told", WITHIN, || {
-            let told = self.ask(pipeline);
-            match self.words.iter().all(|word| told.contains(word)) {
-                true => Ok(told),
-                false => Err(format!("{} has not {:?}", told, self.words)),
+            let mut answers = self.ask(pipeline);
+            if matches!(self.told, Told::Search) {
+                let logs = self.logs(pipeline).into_iter().zip(&logged);
+                let new =
+                    logs.map(|(log, before)| log.get(*before..).unwrap_or_default().to_owned());
+                answers
+                    .extend(new.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>()));
+            }
+            let named = |answer: &&String| self.words.iter().all(|word| answer.contains(word));
+            match answers.iter().find(named) {
+                Some(told) => Ok(told.trim().to_owned()),
+                None => Err(format!("nothing has {:?} of {answers:?}", self.words)),
             }
         });
         let told_after = taken.elapsed();
@@ -166,7 +177,16 @@ impl Privilege {
         }
     }
 
-    fn ask(&self, pipeline: &Pipeline<'_>) -> String {
+    /// The services' logs so far.
+    fn logs(&self, pipeline: &Pipeline<'_>) -> Vec<String> {
+        let replicas = pipeline.layout.services.iter();
+        let replicas = replicas.filter(|replica| replica.service == self.service);
+        let logs = replicas.map(|replica| pipeline.logs.join(format!("{}.log", replica.name)));
+        logs.map(|log| fs::read_to_string(log).unwrap_or_default())
+            .collect()
+    }
+
+    fn ask(&self, pipeline: &Pipeline<'_>) -> Vec<String> {
         let layout = &pipeline.layout;
         let replicas = layout.services.iter();
         let replicas = replicas.filter(|replica| replica.service == self.service);
@@ -174,7 +194,7 @@ impl Privilege {
             Told::Readiness => ("monitor", "/readyz"),
             Told::Status => ("monitor", "/status"),
             Told::Search => ("reader", "/logs?limit=1"),
-            Told::Tail => ("reader", "/logs/tail"),
+            Told::Tail => ("reader", "/api/v1/tail"),
         };
         let client = pipeline.security.secrets.client(who);
         let answers = replicas.map(|replica| {
@@ -184,7 +204,7 @@ impl Privilege {
                 Err(error) => format!("{error:#}"),
             }
         });
-        answers.collect::<Vec<_>>().join("\n")
+        answers.collect()
     }
 }
 

@@ -119,6 +119,11 @@ impl Drop for Load {
 impl Loaded {
     /// Compares the ledger with documents and dead letters: nothing may be missing, duplicated or unexpected.
     pub(crate) fn verify(&self, stage: &Stage<'_>) -> Result<Value> {
+        self.verify_with(stage, &[])
+    }
+
+    /// The same, and what these flags of `loadtest verify` ask for.
+    pub(crate) fn verify_with(&self, stage: &Stage<'_>, flags: &[&str]) -> Result<Value> {
         let wiring = &stage.wiring;
         let started = Instant::now();
         let output = Command::new(stage.binary("loadtest"))
@@ -128,6 +133,7 @@ impl Loaded {
             .args(["--index", &wiring.index()])
             .args(["--dead-letter-brokers", &wiring.kafka])
             .args(["--dead-letter-topic", &wiring.dead_letter_topic])
+            .args(flags)
             .stdin(Stdio::null())
             .output()
             .context("starting loadtest verify")?;

@@ -25,6 +25,7 @@ mod scenarios {
     pub(crate) mod dead_letters;
     pub(crate) mod redrive;
     pub(crate) mod operations;
+    pub(crate) mod archive;
     pub(crate) mod holds;
     pub(crate) mod kills;
     pub(crate) mod topics;
@@ -48,6 +49,7 @@ mod scenarios {
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use xtask::interrupt::Interrupt;
@@ -80,6 +82,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
     ("operations", scenarios::operations::SCENARIOS),
+    ("archive", scenarios::archive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
     ("kills", scenarios::kills::SCENARIOS),
     ("topics", scenarios::topics::SCENARIOS),
@@ -147,6 +150,8 @@ fn run(
     };
     world.mend().map_err(told)?;
     let mut stage = Stage::new(world, theme, scenario.name).map_err(told)?;
-    (scenario.run)(&mut stage)
-        .map_err(|error| Failed::from(format!("{error:#}{}", stage.log_tails())))
+    let began = Instant::now();
+    let result = (scenario.run)(&mut stage);
+    eprintln!("    {:.0} s", began.elapsed().as_secs_f64());
+    result.map_err(|error| Failed::from(format!("{error:#}{}", stage.log_tails())))
 }

@@ -26,6 +26,7 @@ use xtask::engines::elasticsearch;
 use xtask::engines::free_port;
 use xtask::engines::kafka::Broker;
 use xtask::engines::metadata::{delete_topic, ensure_topic};
+use xtask::engines::postgres;
 use xtask::http::{self, Reply};
 use xtask::interrupt::Interrupt;
 use xtask::nemesis::Run;
@@ -119,6 +120,31 @@ impl<'world> Stage<'world> {
     pub(crate) fn sink(&mut self, flags: &[&str]) -> Result<Part> {
         let wired = self.wiring.sink_flags();
         self.start("es-sink", wired, flags)
+    }
+
+    /// An archive-sink with these flags beside those of the wiring, started and ready. Several share the partitions.
+    pub(crate) fn archive_sink(
+        &mut self,
+        postgres: &postgres::Server,
+        flags: &[&str],
+    ) -> Result<Part> {
+        let wired = self.wiring.archive_flags(&postgres.url());
+        self.start("archive-sink", wired, flags)
+    }
+
+    /// A PostgreSQL server of the scenario's own, started and ready.
+    pub(crate) fn postgres(&mut self) -> Result<(postgres::Server, Part)> {
+        let server = postgres::Server {
+            name: "postgresql".to_owned(),
+            port: free_port()?,
+            directory: self.directory.join("postgresql"),
+        };
+        let world = &self.world;
+        let spec = server.prepare(&world.interrupt)?;
+        self.logs.push(spec.log.clone());
+        let mut part = Part::new(spec, server.port, &world.interrupt);
+        part.start()?;
+        Ok((server, part))
     }
 
     /// A query-api with these flags beside those of the wiring, started and ready.
@@ -428,6 +454,11 @@ impl Part {
     /// Kills it by SIGKILL, and everything it started.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Kills it in the way that `kill` knows, for one that SIGKILL alone leaves parts of.
+    pub(crate) fn kill_by(&mut self, kill: fn(&mut Process)) {
+        kill(&mut self.process);
     }
 
     /// Stalls it, as a long pause of a virtual machine would, until [`Part::resume`].

@@ -12,10 +12,10 @@ use xtask::engines::kafka::Broker;
 use xtask::engines::opensearch;
 use xtask::engines::provision::{Distribution, provision, provision_opensearch};
 use xtask::interrupt::Interrupt;
-use xtask::prerequisites::{self, BUILD, CHECKS, ENGINES, FAKETIME};
+use xtask::prerequisites::{self, ARCHIVE, BUILD, CHECKS, ENGINES, FAKETIME};
 use xtask::process::Stopped;
 use xtask::progress::Progress;
-use xtask::services::Binaries;
+use xtask::services::{BINARIES, Binaries};
 use xtask::workspace::{Lock, Workspace};
 
 use crate::stage::Part;
@@ -58,10 +58,13 @@ impl World {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("cannot wipe `{}`", directory.display()))?;
         }
-        prerequisites::ensure(&[BUILD, ENGINES, CHECKS, FAKETIME], &progress, interrupt)?;
+        prerequisites::ensure(
+            &[BUILD, ENGINES, CHECKS, FAKETIME, ARCHIVE],
+            &progress,
+            interrupt,
+        )?;
         let distribution = provision(&workspace, &progress, interrupt)?;
-        let packages = ["ingest-gateway", "es-sink", "query-api", "loadtest"];
-        let binaries = Binaries::build(&workspace, &packages, interrupt)?;
+        let binaries = Binaries::build(&workspace, &BINARIES, interrupt)?;
 
         let broker = Broker::alone("kafka", free_port()?, free_port()?, directory.join("kafka"));
         let node = Node::alone(

@@ -5,6 +5,7 @@ One service: its account, settings, pods, and how many of them may be away. It i
   name      of the binary
   values    of the service
   port      where it listens
+  mounts    of Secrets beside those that are mounted for every service: name and secret of each
   settings  for its configuration file, beside those of `values.config`
   grace     how many seconds it may take to end
   sleep     how many of them pass before it is told to end
@@ -37,6 +38,7 @@ One service: its account, settings, pods, and how many of them may be away. It i
 {{- if $root.Values.kafka.caSecret }}
 {{- $mounts = append $mounts (dict "name" "kafka-ca" "secret" $root.Values.kafka.caSecret) }}
 {{- end }}
+{{- $mounts = concat $mounts (.mounts | default list) }}
 {{- $asks := hasKey $values "elasticsearchSecret" }}
 {{- $urls := join "," $root.Values.elasticsearch.urls }}
 {{- if and $asks (not $values.elasticsearchSecret) }}

@@ -190,10 +190,7 @@ fn what_is_missing_at_elasticsearch_is_named_and_nothing_when_nothing_is(
     let put = |name: &str, text: &str| replace(&config.join(name), text);
     put("users", USERS)?;
     put("users_roles", "indexer:sink\n")?;
-    put(
-        "roles.yml",
-        &roles("auto_configure, create_index, write, read"),
-    )?;
+    put("roles.yml", &roles("auto_configure, index, read"))?;
     let _node = stage.elasticsearch_node(&node, None)?;
     stage.wiring.elasticsearch = node.url();
     let file = |name: &str, text: &str| -> Result<String> {
@@ -210,8 +207,8 @@ fn what_is_missing_at_elasticsearch_is_named_and_nothing_when_nothing_is(
         doctor(stage, service, &wrong)?
             .fails("Elasticsearch node", "--elasticsearch-credentials")?;
     }
-    put("roles.yml", &roles("write"))?;
-    for (service, lacks) in [("es-sink", "`create_index`"), ("query-api", "`read`")] {
+    put("roles.yml", &roles("index"))?;
+    for (service, lacks) in [("es-sink", "`auto_configure`"), ("query-api", "`read`")] {
         stage.wait_for("the role to be less", SOON, || {
             let told = doctor(stage, service, &right).map_err(|error| error.to_string())?;
             let fails = told.fails("Elasticsearch privileges", lacks);

@@ -13,6 +13,7 @@ use xtask::engines::elasticsearch::Node;
 use xtask::engines::free_port;
 use xtask::http::{self, Reply};
 
+use crate::load::Load;
 use crate::scenarios;
 use crate::stage::{Part, SOON, Scenario, Stage};
 
@@ -20,6 +21,7 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     retention_deletes_whole_days_of_every_tenant_and_nothing_else,
     template_shows_what_differs_and_installs_what_ships_but_never_over_somebody_elses,
     topics_makes_grows_and_sets_but_never_takes_away,
+    replay_brings_back_what_was_deleted_and_nothing_twice,
     with_the_roles_that_ship_each_does_its_work_and_no_more,
 ];
 
@@ -48,6 +50,61 @@ fn lines(stage: &Stage<'_>, code: i32, arguments: &[&str]) -> Result<Vec<String>
         output.status
     );
     Ok(out.lines().map(str::to_owned).collect())
+}
+
+fn replay_brings_back_what_was_deleted_and_nothing_twice(stage: &mut Stage<'_>) -> Result<()> {
+    let _sink = stage.sink(&[])?;
+    let flags = [
+        "--events",
+        "5000",
+        "--poison-per-million",
+        "2000",
+        "--seed",
+        "4",
+    ];
+    let loaded = Load::past_the_gateway(stage, &flags)?.finish(stage)?;
+    let found = loaded.verify(stage)?;
+    let number = |value: &Value| value.as_u64().context("no number");
+    let (documents, letters) = (
+        number(&found["documents"])?,
+        number(&found["dead_letters"])?,
+    );
+    ensure!(letters > 0, "{found}");
+
+    let wired = stage.wiring.sink_flags();
+    let wired: Vec<&str> = wired.iter().map(String::as_str).collect();
+    let replay = |stage: &Stage<'_>, more: &[&str]| -> Result<Value> {
+        let arguments = [&["replay", "--json"], more, &wired].concat();
+        let told = lines(stage, 0, &arguments)?;
+        Ok(serde_json::from_str(&told.concat())?)
+    };
+    let would = replay(stage, &["--from", "1h", "--dry-run"])?;
+    ensure!(would["offsets"] == documents + letters, "{would}");
+    let before = replay(stage, &["--from", "2h", "--to", "1h"])?;
+    ensure!(before["records"] == 0, "{before}");
+
+    let index = stage.wiring.index();
+    let indices = stage.ask_elasticsearch("GET", &format!("/{index}/_alias"), &Value::Null)?;
+    for (name, _) in indices.as_object().into_iter().flatten() {
+        stage.ask_elasticsearch("DELETE", &format!("/{name}"), &Value::Null)?;
+    }
+    let done = replay(stage, &["--from", "1h"])?;
+    ensure!(
+        done["new"] == documents && done["were_there"] == 0 && done["refused"] == letters,
+        "{done}"
+    );
+    let again = replay(stage, &["--from", "1h"])?;
+    ensure!(
+        again["new"] == 0 && again["were_there"] == documents,
+        "{again}"
+    );
+    // Each event is where it was, once, and no dead letter came to be a second time.
+    let after = loaded.verify(stage)?;
+    ensure!(
+        after["documents"] == documents && after["dead_letters"] == letters,
+        "{after}"
+    );
+    lines(stage, 2, &[&["replay"], &wired[..]].concat()).map(drop)
 }
 
 fn retention_deletes_whole_days_of_every_tenant_and_nothing_else(

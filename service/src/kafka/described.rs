@@ -1,8 +1,9 @@
 //! Asks Kafka what it holds under a name and what the user may do with it: decides nothing.
 //!
-//! In the flow: the brokers → **`authorized`** → `kafka`. Kafka tells a user its privileges when it is asked for a
-//! description (KIP-430), which changes nothing; librdkafka asks, its Rust bindings do not, so this file calls the
-//! C library itself.
+//! In the flow: the brokers → **`described`** → `doctor::kafka`, `kafka_source::topic_id`, the live tail. Kafka tells a
+//! user its privileges (KIP-430) and the ids of topics (KIP-516) when it is asked for a description, which changes
+//! nothing; librdkafka asks, its Rust bindings do not, so this file calls the C library itself
+//! (docs/decisions/0008-topic-ids.md).
 #![expect(
     unsafe_code,
     reason = "no safe bindings to rd_kafka_DescribeTopics and its kin exist"
@@ -44,6 +45,8 @@ pub struct Partition {
 /// A topic as the brokers have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
+    /// Its id, in the form in which Kafka's tools show it; `None`: this Kafka has no ids (2.8 and later have).
+    pub id: Option<String>,
     /// Its partitions.
     pub partitions: Vec<Partition>,
     /// What may be done with it.
@@ -231,12 +234,26 @@ unsafe fn read_topics(event: Event) -> Option<ByName<Topic>> {
             let allowed = c::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
             let operations = operations(allowed, count);
             let topic = Topic {
+                id: id(c::rd_kafka_TopicDescription_topic_id(topic)),
                 partitions,
                 operations,
             };
             (name, Ok(topic))
         });
         Some(read.collect())
+    }
+}
+
+/// # Safety
+/// As [`read_topics`], for what it is handed.
+unsafe fn id(seen: *const c::rd_kafka_Uuid_t) -> Option<String> {
+    // SAFETY: as in `read_topics`; the text belongs to the id.
+    unsafe {
+        // All zeros: the broker knows no ids.
+        let is_none = seen.is_null()
+            || (c::rd_kafka_Uuid_most_significant_bits(seen) == 0
+                && c::rd_kafka_Uuid_least_significant_bits(seen) == 0);
+        (!is_none).then(|| text(c::rd_kafka_Uuid_base64str(seen)))
     }
 }
 

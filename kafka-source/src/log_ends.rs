@@ -1,12 +1,12 @@
 //! Asks how far the logs have grown while reading is paused: decides nothing.
 //!
-//! In the flow: the brokers → **`log_ends`** → `status`. librdkafka learns the ends from what it
+//! In the flow: the brokers → **`log_ends`** → the sinks' status. librdkafka learns the ends from what it
 //! fetches, and of paused partitions it fetches nothing: lag would stand still during an outage.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use es_sink_core::assignment::TopicPartition;
+use log_event::offset::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 
 use crate::positions::named_one;

@@ -1,13 +1,12 @@
 //! Where reading of a partition starts, and starts again: asks Kafka and tells librdkafka.
 //!
-//! In the flow: `callbacks` → `engine` → **`starting_point`** ⇄ Kafka. What the answers
+//! In the flow: `callbacks` → the sink → **`starting_point`** ⇄ Kafka. What the answers
 //! mean is `positions`' to say.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use es_sink_core::assignment::TopicPartition;
-use log_event::offset::NextOffset;
+use log_event::offset::{NextOffset, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -23,7 +22,7 @@ const SEEK_MAX: Duration = Duration::from_secs(2);
 
 /// Makes the list of partitions that are about to be assigned say where reading starts.
 /// Returns what is committed for each.
-pub(crate) fn choose<C: ConsumerContext>(
+pub fn choose<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     assigned: &TopicPartitionList,
     incarnations: &mut Incarnations,
@@ -90,7 +89,7 @@ fn ask<C: ConsumerContext>(
 /// Goes to the beginning of topics that were created again while they are read, and
 /// returns the partitions that are there. One that cannot go yet stays as it was, and
 /// is tried with the next word on its topic.
-pub(crate) fn follow<C: ConsumerContext>(
+pub fn follow<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     ids: &BTreeMap<String, TopicId>,
     incarnations: &mut Incarnations,

@@ -1,12 +1,11 @@
 //! Offsets as Kafka keeps them for us: each with the id of the topic that it counts in.
 //!
-//! In the flow: `starting_point`, `engine` ⇄ **`positions`** ⇄ Kafka. An offset of a topic that
+//! In the flow: `starting_point`, the sink ⇄ **`positions`** ⇄ Kafka. An offset of a topic that
 //! was deleted says nothing about the topic of the same name that there is now (EO-1).
 
 use std::collections::BTreeMap;
 
-use es_sink_core::assignment::TopicPartition;
-use log_event::offset::NextOffset;
+use log_event::offset::{NextOffset, TopicPartition};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
@@ -17,14 +16,17 @@ const METADATA_PREFIX: &str = "topic-id=";
 
 /// The topic that each of our partitions belongs to, where the brokers tell ids.
 #[derive(Debug, Default)]
-pub(crate) struct Incarnations(BTreeMap<TopicPartition, TopicId>);
+pub struct Incarnations(BTreeMap<TopicPartition, TopicId>);
 
 impl Incarnations {
-    pub(crate) fn get(&self, at: &TopicPartition) -> Option<&TopicId> {
+    /// The topic of a partition, if it is known.
+    #[must_use]
+    pub fn get(&self, at: &TopicPartition) -> Option<&TopicId> {
         self.0.get(at)
     }
 
-    pub(crate) fn set(&mut self, at: TopicPartition, id: Option<TopicId>) {
+    /// What the brokers said last; nothing, where they know no ids.
+    pub fn set(&mut self, at: TopicPartition, id: Option<TopicId>) {
         match id {
             Some(id) => self.0.insert(at, id),
             None => self.0.remove(&at),
@@ -32,7 +34,10 @@ impl Incarnations {
     }
 
     /// The offsets in the form in which they are committed.
-    pub(crate) fn committable(
+    ///
+    /// # Errors
+    /// If librdkafka takes one for none.
+    pub fn committable(
         &self,
         offsets: &[(TopicPartition, NextOffset)],
     ) -> KafkaResult<TopicPartitionList> {
@@ -49,12 +54,14 @@ impl Incarnations {
 }
 
 /// The partitions of a list.
-pub(crate) fn named(list: &TopicPartitionList) -> Vec<TopicPartition> {
+#[must_use]
+pub fn named(list: &TopicPartitionList) -> Vec<TopicPartition> {
     list.elements().iter().map(named_one).collect()
 }
 
 /// The partition of one element.
-pub(crate) fn named_one(element: &TopicPartitionListElem<'_>) -> TopicPartition {
+#[must_use]
+pub fn named_one(element: &TopicPartitionListElem<'_>) -> TopicPartition {
     TopicPartition {
         topic: element.topic().to_owned(),
         partition: element.partition(),
@@ -63,7 +70,7 @@ pub(crate) fn named_one(element: &TopicPartitionListElem<'_>) -> TopicPartition 
 
 /// Where reading starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
+pub enum Start {
     /// At the committed offset.
     Committed(NextOffset),
     /// Nothing is committed.
@@ -74,7 +81,8 @@ pub(crate) enum Start {
 
 /// Judges a committed offset and its metadata. Without an id on either side there is nothing
 /// to compare: an operator who resets offsets with Kafka's tools writes none.
-pub(crate) fn start(committed: Offset, metadata: &str, id: Option<&TopicId>) -> Start {
+#[must_use]
+pub fn start(committed: Offset, metadata: &str, id: Option<&TopicId>) -> Start {
     let Offset::Offset(next) = committed else {
         return Start::Uncommitted;
     };
