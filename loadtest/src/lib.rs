@@ -41,12 +41,13 @@
 //!     ledger: ledger.to_owned(),
 //!     elasticsearch: vec!["http://127.0.0.1:9200".parse()?],
 //!     index: "logflow-*".to_owned(),
+//!     archive: None,
 //!     dead_letters: None,
 //!     offset_resets: 0,
 //!     wait: std::time::Duration::from_secs(30),
 //! };
 //! let found = verification::run(&settings, &ProgressBar::hidden()).await?;
-//! assert!(found.verdict.holds(), "{found}");
+//! assert!(found.holds(), "{found}");
 //! # Ok(())
 //! # }
 //! ```
