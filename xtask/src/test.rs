@@ -289,7 +289,8 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
         ],
         Choice::Unit => &[&["test", "--release", "--workspace", "--no-fail-fast"]],
         Choice::Sim => &[&["test", "--release", "--package", "es-sink-core"]],
-        // The whole workspace, so that the features are those of `unit` and nothing is compiled again.
+        // The whole workspace, so that the features are those of `unit` and nothing is compiled again. Not the nemesis,
+        // which is minutes of a whole cluster: `cargo xtask nemesis` is a command of its own.
         Choice::Live => &[&[
             "test",
             "--release",
@@ -299,6 +300,8 @@ fn cargo_commands(stage: Choice) -> &'static [&'static [&'static str]] {
             "--",
             "--skip",
             page::THEME,
+            "--skip",
+            "nemesis::",
         ]],
         Choice::Ui => &[&[
             "test",
