@@ -3,15 +3,14 @@
 //! In the flow: `config` → **`consumer`** → `engine`. One thread, because rebalance callbacks then run where records
 //! are read, and nothing can overtake anything (docs/decisions/0004-one-consumer-thread.md).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kafka_source::privileges::Refused;
-use kafka_source::subscription::Subscription;
-use kafka_source::{log_ends, topic_id};
+use kafka_source::questions::ask_regularly;
+use kafka_source::subscription::{Subscription, leave_in_time};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use service::shutdown::Shutdown;
 use tokio::runtime::Handle;
@@ -26,10 +25,6 @@ use crate::writer::{Reply, Writer};
 
 /// Records between two looks at replies.
 const RECORDS_PER_TURN: u32 = 64;
-/// How long leaving the group may take: a coordinator that stalls answers nothing.
-const LEAVING_MAX: Duration = Duration::from_secs(5);
-/// How soon a topic that is created again is noticed, and the age of what is known of paused logs.
-const ASK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What the consumer thread needs of the rest of the process.
 #[derive(Debug)]
@@ -83,7 +78,7 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
         holdings,
         config.batch,
         config.drain_max,
-        Refused::new(&config.group, &config.topics),
+        Refused::new(&config.group, &config.topics, Arc::clone(&board.kafka)),
         ends,
         started,
     );
@@ -95,12 +90,14 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
         properties: &config.kafka_properties,
         fetch_ahead_kib: FETCH_AHEAD_KIB,
     };
-    let consumer = subscription.join(Link::new(engine, Arc::clone(&board) as _))?;
+    let consumer = subscription.join(Link::new(engine, Arc::clone(&board.kafka)))?;
+    let paused = Arc::clone(&board);
     let questions = ask_regularly(
         Arc::clone(&consumer),
         ask_until,
-        replies_to_us,
-        Arc::clone(&board),
+        Arc::clone(&board.kafka),
+        move || paused.reading_is_paused(),
+        move |asked_at, told| drop(replies_to_us.send(Reply::Topics { asked_at, told })),
     )
     .context("starting the thread that asks the brokers")?;
     let mut draining = false;
@@ -118,19 +115,12 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     if !is_complete {
         tracing::warn!("what was read is not all archived; it is read again by whoever comes next");
     }
-    if !board.kafka_is_there() {
+    if !board.kafka.is_there() {
         // Closing would wait for a coordinator that does not answer. Nothing is lost by not closing.
         tracing::warn!("Kafka is not there; ending without leaving the group");
         std::process::exit(0);
     }
-    std::thread::Builder::new()
-        .name("leaving".to_owned())
-        .spawn(|| {
-            std::thread::sleep(LEAVING_MAX);
-            tracing::warn!("leaving the group takes too long; ending without an answer");
-            std::process::exit(0);
-        })
-        .context("starting the thread that ends a long goodbye")?;
+    leave_in_time()?;
     drop(asking);
     if questions.join().is_err() {
         tracing::warn!("the thread that asks the brokers panicked");
@@ -163,30 +153,4 @@ fn turn(consumer: &BaseConsumer<Link>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Asks the brokers what no poll tells, on a thread of its own because the answers take their time,
-/// until nobody keeps the other end of `until`.
-fn ask_regularly(
-    consumer: Arc<BaseConsumer<Link>>,
-    until: Receiver<()>,
-    replies: Sender<Reply>,
-    board: Arc<StatusBoard>,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("kafka-questions".to_owned())
-        .spawn(move || {
-            while until.recv_timeout(ASK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let asked_at = Instant::now();
-                // What keeps the brokers from answering is told by others.
-                if let Ok(Some(told)) = topic_id::of_assigned(&consumer) {
-                    drop(replies.send(Reply::Topics { asked_at, told }));
-                }
-                let ends = match board.reading_is_paused() {
-                    true => log_ends::of_assigned(&consumer),
-                    false => BTreeMap::new(),
-                };
-                board.publish_asked_ends(ends);
-            }
-        })
 }

@@ -139,7 +139,6 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(%error, "kafka");
                 self.refused.heard(&error);
-                self.ends.board.kafka_refuses(self.refused.text());
             }
         }
         Ok(())
@@ -304,7 +303,6 @@ impl Engine {
             }
             Reply::Topics { asked_at, told } if asked_at > self.assigned_at => {
                 self.refused.told(&told);
-                self.ends.board.kafka_refuses(self.refused.text());
                 let ids = told.ids;
                 for at in self.holdings.topics_are_known(now) {
                     let id = ids.get(&at.topic).cloned();
@@ -371,7 +369,6 @@ impl Engine {
 impl Keeper for Engine {
     fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
         self.refused.joined();
-        self.ends.board.kafka_refuses(self.refused.text());
         // A cooperative rebalance that only takes away ends with an assignment of nothing.
         if self.ended || assigned.count() == 0 {
             return;

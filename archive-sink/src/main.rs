@@ -2,25 +2,17 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use archive_sink::config::{Config, PROGRAM};
 use archive_sink::consumer::{self, Surroundings};
 use archive_sink::metrics::Metrics;
 use archive_sink::status::StatusBoard;
-use axum::routing::get;
-use axum::{Json, Router};
-use service::access::Access;
 use service::operations;
-use service::server::Server;
 use service::settings::{Settings, SettingsError};
 use service::shutdown::Shutdown;
 
-/// Of those who ask how the sink is doing; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 64;
-/// How long they may take to send a request's head, and stay idle between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// libpq's name for it.
 const PASSWORD_VARIABLE: &str = "PGPASSWORD";
 
@@ -64,31 +56,17 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
         let shutdown = Shutdown::on_signals().context("installing signal handlers")?;
         let board = Arc::new(StatusBoard::new(started));
         let metrics = Arc::new(Metrics::new());
-        config.access.watch(&metrics.namespace);
-        if let Some(tls) = &config.tls {
-            tls.watch(&metrics.namespace);
-        }
-        let listener = tokio::net::TcpListener::bind(config.listen)
-            .await
-            .with_context(|| {
-                format!(
-                    "listening on `{}`; choose another with --listen",
-                    config.listen
-                )
-            })?;
-        tracing::info!(address = %config.listen, "status, metrics and probes");
-        let server = Server {
-            listener,
-            tls: config.tls.clone(),
-            connections_max: CONNECTIONS_MAX,
-            head_timeout: HEAD_TIMEOUT,
-            open: metrics
-                .namespace
-                .gauge("open_connections", "Open client connections."),
-        };
-        let router = router(&config.access, Arc::clone(&board), Arc::clone(&metrics));
-        // Who asks how the sink is doing is answered to its end.
-        tokio::spawn(server.serve(router, std::future::pending(), Duration::ZERO));
+        let (reasons, status, numbers) = (board.clone(), board.clone(), metrics.clone());
+        operations::serve_sink(
+            config.listen,
+            config.tls.as_ref(),
+            &config.access,
+            &metrics.namespace,
+            move || reasons.reasons(),
+            move || status.json(numbers.newest_archived_seconds()),
+        )
+        .await
+        .map_err(anyhow::Error::msg)?;
 
         let surroundings = Surroundings {
             runtime: tokio::runtime::Handle::current(),
@@ -110,18 +88,4 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
             .await
             .context("the consumer thread panicked; a restart goes on where the archive ends")?
     })
-}
-
-fn router(access: &Access, board: Arc<StatusBoard>, metrics: Arc<Metrics>) -> Router {
-    let registry = metrics.namespace.registry();
-    let status = Arc::clone(&board);
-    let status = Router::new().route(
-        "/status",
-        get(move || {
-            let newest = metrics.newest_archived_seconds();
-            std::future::ready(Json(status.json(newest)))
-        }),
-    );
-    operations::router(registry, move || board.reasons(), access)
-        .merge(operations::guarded(status, access))
 }

@@ -153,7 +153,7 @@ impl Metrics {
     /// Shows a moment of the thread that reads.
     pub fn update(&self, moment: &Moment, board: &StatusBoard) {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        self.kafka_reachable.set(i64::from(board.kafka_is_there()));
+        self.kafka_reachable.set(i64::from(board.kafka.is_there()));
         self.batches_in_flight.set(gauge(moment.batches_in_flight));
         self.bytes_held.set(gauge(moment.bytes_held));
         self.paused.set(i64::from(moment.paused));

@@ -2,18 +2,20 @@
 //!
 //! In the flow: beside it. The threads publish what they see; HTTP reads the last of it and never waits for them.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use kafka_source::callbacks::{LogEnd, Observer};
+use kafka_source::view::KafkaView;
 use log_event::offset::TopicPartition;
 use serde_json::{Value, json};
+use service::trouble::Trouble;
 
 /// The last that was published.
 #[derive(Debug)]
 pub struct StatusBoard {
     started: Instant,
+    /// What is known of Kafka; who reads it publishes there by itself.
+    pub kafka: Arc<KafkaView>,
     state: Mutex<State>,
 }
 
@@ -45,13 +47,8 @@ pub struct Partition {
 struct State {
     starting: bool,
     draining: bool,
-    kafka_error: Option<(Duration, String)>,
-    /// Privileges that the brokers refuse, while they are there.
-    kafka_refusal: Option<(Duration, String)>,
-    postgres_error: Option<(Duration, String)>,
+    postgres_error: Trouble,
     moment: Moment,
-    log_ends: BTreeMap<TopicPartition, LogEnd>,
-    asked_ends: BTreeMap<TopicPartition, i64>,
 }
 
 impl StatusBoard {
@@ -64,6 +61,7 @@ impl StatusBoard {
         };
         Self {
             started,
+            kafka: Arc::new(KafkaView::new(started)),
             state: Mutex::new(state),
         }
     }
@@ -73,42 +71,12 @@ impl StatusBoard {
         let now = self.started.elapsed();
         let mut state = self.state();
         state.starting &= error.is_some();
-        state.postgres_error = error.map(|text| {
-            let since = state
-                .postgres_error
-                .as_ref()
-                .map_or(now, |(since, _)| *since);
-            (since, text)
-        });
+        state.postgres_error.set(now, error);
     }
 
     /// The drain has begun.
     pub fn drain(&self) {
         self.state().draining = true;
-    }
-
-    /// Kafka lets the user do what it has to, or what it lacks.
-    pub fn kafka_refuses(&self, what: Option<String>) {
-        let now = self.started.elapsed();
-        let mut state = self.state();
-        state.kafka_refusal = what.map(|text| {
-            let since = state
-                .kafka_refusal
-                .as_ref()
-                .map_or(now, |(since, _)| *since);
-            (since, text)
-        });
-    }
-
-    /// Whether a broker could be reached when that was last asked.
-    #[must_use]
-    pub fn kafka_is_there(&self) -> bool {
-        self.state().kafka_error.is_none()
-    }
-
-    /// The ends of the logs as the brokers tell them when asked; none while they tell unasked.
-    pub fn publish_asked_ends(&self, ends: BTreeMap<TopicPartition, i64>) {
-        self.state().asked_ends = ends;
     }
 
     /// Whether as much is held as may be.
@@ -128,7 +96,7 @@ impl StatusBoard {
     pub fn lags(&self) -> Vec<(TopicPartition, i64)> {
         let state = self.state();
         let lags = state.moment.partitions.iter();
-        lags.filter_map(|one| Some((one.at.clone(), state.lag(one)?)))
+        lags.filter_map(|one| Some((one.at.clone(), self.lag(one)?)))
             .collect()
     }
 
@@ -137,14 +105,14 @@ impl StatusBoard {
     pub fn reasons(&self) -> Vec<String> {
         let state = self.state();
         let mut reasons = Vec::new();
-        if state.starting && state.postgres_error.is_none() {
+        let postgres = state.postgres_error.reason();
+        if state.starting && postgres.is_none() {
             reasons.push("waiting for the start".to_owned());
         }
         reasons.extend(state.draining.then(|| "draining".to_owned()));
-        let postgres = state.postgres_error.as_ref();
-        reasons.extend(postgres.map(|(_, text)| format!("PostgreSQL takes nothing: {text}")));
-        let kafka = state.kafka_trouble();
-        reasons.extend(kafka.map(|(_, text)| format!("kafka: {text}")));
+        reasons.extend(postgres.map(|text| format!("PostgreSQL takes nothing: {text}")));
+        let kafka = self.kafka.trouble();
+        reasons.extend(kafka.reason().map(|text| format!("kafka: {text}")));
         reasons
     }
 
@@ -153,11 +121,6 @@ impl StatusBoard {
     pub fn json(&self, newest_archived: Option<i64>) -> Value {
         let now = self.started.elapsed();
         let state = self.state();
-        let error = |error: Option<&(Duration, String)>| {
-            error.map(|(since, text)| {
-                json!({ "since_seconds": now.saturating_sub(*since).as_secs(), "text": text })
-            })
-        };
         let partitions: Vec<Value> = state
             .moment
             .partitions
@@ -168,7 +131,7 @@ impl StatusBoard {
                     "partition": one.at.partition,
                     "archived": one.archived,
                     "reading": one.reading,
-                    "lag": state.lag(one),
+                    "lag": self.lag(one),
                 })
             })
             .collect();
@@ -179,9 +142,13 @@ impl StatusBoard {
             "batches_in_flight": state.moment.batches_in_flight,
             "bytes_held": state.moment.bytes_held,
             "paused": state.moment.paused,
-            "postgres_error": error(state.postgres_error.as_ref()),
-            "kafka_error": error(state.kafka_trouble()),
+            "postgres_error": state.postgres_error.json(now),
+            "kafka_error": self.kafka.trouble().json(now),
         })
+    }
+
+    fn lag(&self, one: &Partition) -> Option<i64> {
+        Some((self.kafka.end(&one.at)? - one.archived?).max(0))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,38 +157,12 @@ impl StatusBoard {
     }
 }
 
-impl Observer for StatusBoard {
-    fn kafka_answers(&self) {
-        self.state().kafka_error = None;
-    }
-
-    fn kafka_error(&self, text: String) {
-        let now = self.started.elapsed();
-        let mut state = self.state();
-        let since = state.kafka_error.as_ref().map_or(now, |(since, _)| *since);
-        state.kafka_error = Some((since, text));
-    }
-
-    fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
-        self.state().log_ends = log_ends;
-    }
-}
-
-impl State {
-    /// What keeps Kafka from giving us records: that it is away says more than what it said before.
-    fn kafka_trouble(&self) -> Option<&(Duration, String)> {
-        self.kafka_error.as_ref().or(self.kafka_refusal.as_ref())
-    }
-
-    fn lag(&self, one: &Partition) -> Option<i64> {
-        let told = self.log_ends.get(&one.at).map(|log| log.end);
-        let end = told.max(self.asked_ends.get(&one.at).copied())?;
-        Some((end - one.archived?).max(0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use kafka_source::view::LogEnd;
+
     use super::*;
 
     /// AR-4: what keeps an order from being carried out is shown, and only as long as it does.
@@ -232,18 +173,20 @@ mod tests {
         board.postgres(Some("connection refused".to_owned()));
         let outage = "PostgreSQL takes nothing: connection refused";
         assert_eq!(board.reasons(), [outage]);
-        board.kafka_error("no broker can be reached".to_owned());
+        let away = "no broker can be reached".to_owned();
+        board.kafka.is_away(Some(away));
         board.drain();
         assert_eq!(
             board.reasons(),
             ["draining", outage, "kafka: no broker can be reached"]
         );
         board.postgres(None);
-        board.kafka_answers();
+        board.kafka.is_away(None);
         assert_eq!(board.reasons(), ["draining"]);
-        board.kafka_refuses(Some("the user lacks it".to_owned()));
+        let refusal = "the user lacks it".to_owned();
+        board.kafka.refuses(Some(refusal));
         assert_eq!(board.reasons(), ["draining", "kafka: the user lacks it"]);
-        assert!(board.kafka_is_there());
+        assert!(board.kafka.is_there());
     }
 
     #[test]
@@ -262,7 +205,7 @@ mod tests {
             ..Moment::default()
         });
         assert!(board.lags().is_empty());
-        board.publish_log_ends(BTreeMap::from([(
+        board.kafka.publish_log_ends(BTreeMap::from([(
             at.clone(),
             LogEnd {
                 end: 100,
@@ -270,7 +213,8 @@ mod tests {
             },
         )]));
         assert_eq!(board.lags(), [(at.clone(), 60)]);
-        board.publish_asked_ends(BTreeMap::from([(at.clone(), 150)]));
+        let asked = BTreeMap::from([(at.clone(), 150)]);
+        board.kafka.publish_asked_ends(asked);
         assert_eq!(board.lags(), [(at, 110)]);
     }
 }

@@ -4,15 +4,13 @@
 //! rebalance callbacks then run where records are read, and nothing can overtake
 //! anything (docs/decisions/0004-one-consumer-thread.md).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use kafka_source::subscription::Subscription;
-use kafka_source::{log_ends, topic_id};
+use kafka_source::questions::ask_regularly;
+use kafka_source::subscription::{Subscription, leave_in_time};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use service::elasticsearch::Nodes;
 use service::shutdown::Shutdown;
@@ -29,10 +27,6 @@ use crate::status::StatusBoard;
 /// Records between two looks at replies and deadlines: rare enough to cost
 /// nothing, often enough for a reply to wait only microseconds.
 const RECORDS_PER_TURN: u32 = 64;
-/// How long leaving the group may take: a coordinator that stalls answers nothing.
-const LEAVING_MAX: Duration = Duration::from_secs(5);
-/// How soon a topic that is created again is noticed, and the age of what is known of paused logs.
-const ASK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What the consumer thread needs of the rest of the process.
 #[derive(Debug)]
@@ -85,7 +79,8 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
         properties: &config.kafka_properties,
         fetch_ahead_kib: config.fetch_ahead_kib,
     };
-    let consumer = subscription.join(Link::new(engine, Arc::clone(&board) as _))?;
+    let consumer = subscription.join(Link::new(engine, Arc::clone(&board.kafka)))?;
+    let paused = Arc::clone(&board);
     let threads = [
         committer::start(
             Arc::clone(&consumer),
@@ -101,8 +96,9 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
         ask_regularly(
             Arc::clone(&consumer),
             ask_until,
-            replies_to_us,
-            Arc::clone(&board),
+            Arc::clone(&board.kafka),
+            move || paused.reading_is_paused(),
+            move |asked_at, told| drop(replies_to_us.send(Reply::Topics { asked_at, told })),
         ),
     ];
     let threads: Vec<_> = threads
@@ -120,22 +116,14 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
             break ending;
         }
     };
-    if ending == Ending::NoAnswer || !board.kafka_is_there() {
+    if ending == Ending::NoAnswer || !board.kafka.is_there() {
         // Closing would wait for a coordinator that does not answer (librdkafka
         // 2.12 may even crash on it); the next start repeats what was not
         // committed, to the same documents (EO-3).
         tracing::warn!("Kafka did not answer the last commit; ending without leaving the group");
         std::process::exit(0);
     }
-    std::thread::Builder::new()
-        .name("leaving".to_owned())
-        .spawn(|| {
-            std::thread::sleep(LEAVING_MAX);
-            // What was confirmed is committed; the group finds out by the session's end.
-            tracing::warn!("leaving the group takes too long; ending without an answer");
-            std::process::exit(0);
-        })
-        .context("starting the thread that ends a long goodbye")?;
+    leave_in_time()?;
     consumer.context().engine().end_orders();
     drop(asking);
     for thread in threads {
@@ -147,32 +135,6 @@ pub fn run(config: &Config, surroundings: Surroundings) -> anyhow::Result<()> {
     drop(consumer);
     tracing::info!("drained, committed, left the group");
     Ok(())
-}
-
-/// Asks the brokers what no poll tells, on a thread of its own because the answers take their time,
-/// until nobody keeps the other end of `until`.
-fn ask_regularly(
-    consumer: Arc<BaseConsumer<Link>>,
-    until: Receiver<()>,
-    replies: Sender<Reply>,
-    board: Arc<StatusBoard>,
-) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("kafka-questions".to_owned())
-        .spawn(move || {
-            while until.recv_timeout(ASK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let asked_at = Instant::now();
-                // What keeps the brokers from answering is told by others.
-                if let Ok(Some(told)) = topic_id::of_assigned(&consumer) {
-                    drop(replies.send(Reply::Topics { asked_at, told }));
-                }
-                let ends = match board.reading_is_paused() {
-                    true => log_ends::of_assigned(&consumer),
-                    false => BTreeMap::new(),
-                };
-                board.publish_asked_ends(ends);
-            }
-        })
 }
 
 /// Takes records until there is something else to do, or nothing at all.

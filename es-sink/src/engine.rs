@@ -118,6 +118,8 @@ impl Engine {
             started,
             ..
         } = surroundings;
+        let view = Arc::clone(&board.kafka);
+        let refused = Refused::new(&config.sink.group, &config.topics, view);
         metrics.set_limits(config.sink.bytes_held_max);
         Self {
             sink: Sink::new(config.sink.clone()),
@@ -136,7 +138,7 @@ impl Engine {
             ending: None,
             orders: Some(orders),
             incarnations: Incarnations::default(),
-            refused: Refused::new(&config.sink.group, &config.topics),
+            refused,
             assigned_at: started,
             transacting: false,
             commits_ordered: 0,
@@ -177,7 +179,6 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(%error, "kafka");
                 self.refused.heard(&error);
-                self.board.kafka_refuses(self.refused.text());
             }
         }
         Ok(())
@@ -300,7 +301,6 @@ impl Engine {
             }
             Reply::Topics { asked_at, told } if asked_at > self.assigned_at => {
                 self.refused.told(&told);
-                self.board.kafka_refuses(self.refused.text());
                 let restarted = starting_point::follow(consumer, &told.ids, &mut self.incarnations);
                 self.handle(Input::LogRestarted(restarted));
             }
@@ -454,7 +454,6 @@ impl Keeper for Engine {
     /// Learns where reading of new partitions starts, and makes `assigned` say so.
     fn assign(&mut self, consumer: &BaseConsumer<Link>, assigned: &TopicPartitionList) {
         self.refused.joined();
-        self.board.kafka_refuses(self.refused.text());
         // A client that closes answers no questions, and reads no more. And a cooperative
         // rebalance that only takes away ends with an assignment of nothing.
         let committed = if self.orders.is_some() && assigned.count() > 0 {

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use axum::routing::get;
-use axum::{Json, Router};
 use es_sink::config::{Config, PROGRAM};
 use es_sink::consumer::{self, Surroundings};
 use es_sink::dead_letters;
@@ -23,22 +21,16 @@ use es_sink::template::command::TemplateConfig;
 use es_sink::template::{Plan, Template, TemplateError};
 use es_sink::topics;
 use es_sink::topics::command::TopicsConfig;
-use service::access::Access;
 use service::command_line::{Chosen, Entry};
 use service::doctor;
 use service::elasticsearch::Nodes;
 use service::operations;
-use service::server::Server;
 use service::settings::{Settings, SettingsError};
 use service::shutdown::Shutdown;
 use tokio::runtime::Runtime;
 
 /// Between two tries to install the template.
 const TEMPLATE_RETRY: Duration = Duration::from_secs(2);
-/// Of those who ask how the sink is doing; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 64;
-/// How long they may take to send a request's head, and stay idle between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What it does instead of its plain start, in the order of the help.
 const COMMANDS: &[Entry] = &[
@@ -166,31 +158,17 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
         let board = Arc::new(StatusBoard::new(started));
         let metrics = Arc::new(Metrics::new());
         config.login.watch(&metrics.namespace);
-        config.access.watch(&metrics.namespace);
-        if let Some(tls) = &config.tls {
-            tls.watch(&metrics.namespace);
-        }
-        let listener = tokio::net::TcpListener::bind(config.listen)
-            .await
-            .with_context(|| {
-                format!(
-                    "listening on `{}`; choose another with --listen",
-                    config.listen
-                )
-            })?;
-        tracing::info!(address = %config.listen, "status, metrics and probes");
-        let server = Server {
-            listener,
-            tls: config.tls.clone(),
-            connections_max: CONNECTIONS_MAX,
-            head_timeout: HEAD_TIMEOUT,
-            open: metrics
-                .namespace
-                .gauge("open_connections", "Open client connections."),
-        };
-        let router = router(&config.access, Arc::clone(&board), Arc::clone(&metrics));
-        // Who asks how the sink is doing is answered to its end.
-        tokio::spawn(server.serve(router, std::future::pending(), Duration::ZERO));
+        let (reasons, status, numbers) = (board.clone(), board.clone(), metrics.clone());
+        operations::serve_sink(
+            config.listen,
+            config.tls.as_ref(),
+            &config.access,
+            &metrics.namespace,
+            move || reasons.reasons(),
+            move || status.json(numbers.newest_indexed_seconds()),
+        )
+        .await
+        .map_err(anyhow::Error::msg)?;
 
         if config.manages_template {
             let template = Template::new(&config.sink.index_pattern);
@@ -222,20 +200,6 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
             .await
             .context("the consumer thread panicked; a restart goes on at the committed offsets")?
     })
-}
-
-fn router(access: &Access, board: Arc<StatusBoard>, metrics: Arc<Metrics>) -> Router {
-    let registry = metrics.namespace.registry();
-    let status = Arc::clone(&board);
-    let status = Router::new().route(
-        "/status",
-        get(move || {
-            let newest = metrics.newest_indexed_seconds();
-            std::future::ready(Json(status.json(newest)))
-        }),
-    );
-    operations::router(registry, move || board.reasons(), access)
-        .merge(operations::guarded(status, access))
 }
 
 /// Tries until the template is there: without it, Elasticsearch would guess a mapping.

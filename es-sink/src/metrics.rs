@@ -275,7 +275,7 @@ impl Metrics {
         set(&self.paused, usize::from(status.paused));
         set(&self.failing, usize::from(status.failing.is_some()));
         set(&self.partitions, status.partitions.len());
-        set(&self.kafka_reachable, usize::from(board.kafka_is_there()));
+        set(&self.kafka_reachable, usize::from(board.kafka.is_there()));
         for cause in HoldCause::ALL {
             let held = status.held.iter().filter(|held| held.cause == cause);
             let items = held.map(|held| held.items).sum();
@@ -331,7 +331,6 @@ fn set(gauge: &IntGauge, to: usize) {
 #[cfg(test)]
 mod tests {
     use es_sink_core::report::Held;
-    use kafka_source::callbacks::Observer as _;
     use prometheus::TextEncoder;
 
     use super::*;
@@ -426,7 +425,8 @@ mod tests {
         assert!((90..100).contains(&age), "{age}");
         assert_eq!(shown(&Status::default()), [0, 0, 0]);
         assert_eq!(metrics.kafka_reachable.get(), 1);
-        board.kafka_error("all brokers are down".to_owned());
+        let away = "all brokers are down".to_owned();
+        board.kafka.is_away(Some(away));
         shown(&Status::default());
         assert_eq!(metrics.kafka_reachable.get(), 0);
     }

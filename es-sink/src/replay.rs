@@ -25,14 +25,13 @@ use es_sink_core::bulk_request::Record;
 use es_sink_core::sink::{Command, Input, Sink};
 use kafka_source::subscription::FIXED_CONSUMER_PROPERTIES;
 use log_event::offset::Offset;
-use rdkafka::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset as Position, TopicPartitionList};
 use serde_json::json;
 use service::elasticsearch::Nodes;
-use service::kafka::client_config;
+use service::kafka::{QuietEnds, client_config};
 use service::record_headers::headers_of;
 use service::shutdown::Shutdown;
 use tokio::runtime::Handle;
@@ -53,19 +52,6 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// So long the brokers may give nothing before the end.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-
-/// Keeps the ends of partitions, which are asked for, out of the log of errors.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
-            tracing::warn!(%error, reason, "reading the topics");
-        }
-    }
-}
-
-impl ConsumerContext for Quiet {}
 
 /// Does what was asked for. The exit code is 0 if all of it was done.
 ///
@@ -129,7 +115,7 @@ pub fn run(
     }
 }
 
-fn consumer(config: &ReplayConfig) -> anyhow::Result<BaseConsumer<Quiet>> {
+fn consumer(config: &ReplayConfig) -> anyhow::Result<BaseConsumer<QuietEnds>> {
     let sink = &config.sink;
     let fetch_ahead = sink.fetch_ahead_kib.to_string();
     let fixed = FIXED_CONSUMER_PROPERTIES.iter().copied();
@@ -150,14 +136,14 @@ fn consumer(config: &ReplayConfig) -> anyhow::Result<BaseConsumer<Quiet>> {
         &sink.kafka_properties,
         &fixed,
     )
-    .create_with_context(Quiet)
+    .create_with_context(QuietEnds("reading the topics"))
     .context("librdkafka refuses the configuration")
 }
 
 /// Asks Kafka which records of a topic are meant.
 fn find(
     config: &ReplayConfig,
-    consumer: &BaseConsumer<Quiet>,
+    consumer: &BaseConsumer<QuietEnds>,
     topic: &str,
 ) -> anyhow::Result<Span> {
     let asked = || format!("topic `{topic}` cannot be looked up");
@@ -224,7 +210,7 @@ impl Replay<'_> {
     fn of_topic(
         &mut self,
         topic: &str,
-        consumer: &BaseConsumer<Quiet>,
+        consumer: &BaseConsumer<QuietEnds>,
         span: &mut Span,
     ) -> anyhow::Result<bool> {
         let starts = span.starts();

@@ -3,13 +3,12 @@
 //! In the flow: beside it. The consumer thread publishes a moment of the
 //! machine; HTTP reads the last one and never waits for the machine.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use es_sink_core::assignment::TopicPartition;
-use es_sink_core::report::Status;
-use kafka_source::callbacks::{LogEnd, Observer};
+use es_sink_core::report::{PartitionStatus, Status};
+use kafka_source::view::KafkaView;
 use serde_json::{Value, json};
 
 /// A single refusal under load is no outage.
@@ -19,6 +18,8 @@ const FAILING_MIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct StatusBoard {
     started: Instant,
+    /// What is known of Kafka; who reads it publishes there by itself.
+    pub kafka: Arc<KafkaView>,
     state: Mutex<State>,
 }
 
@@ -27,14 +28,7 @@ struct State {
     /// What the start still waits for.
     waiting_for: Option<String>,
     draining: bool,
-    kafka_error: Option<(Duration, String)>,
-    /// Privileges that the brokers refuse, while they are there.
-    kafka_refusal: Option<(Duration, String)>,
     status: Status,
-    /// Ends of the logs that we read, as the brokers told last.
-    log_ends: BTreeMap<TopicPartition, LogEnd>,
-    /// The same, asked for while reading is paused.
-    asked_ends: BTreeMap<TopicPartition, i64>,
 }
 
 impl StatusBoard {
@@ -47,6 +41,7 @@ impl StatusBoard {
         };
         Self {
             started,
+            kafka: Arc::new(KafkaView::new(started)),
             state: Mutex::new(state),
         }
     }
@@ -59,30 +54,6 @@ impl StatusBoard {
     /// The drain has begun.
     pub fn drain(&self) {
         self.state().draining = true;
-    }
-
-    /// Kafka lets the user do what it has to, or what it lacks.
-    pub fn kafka_refuses(&self, what: Option<String>) {
-        let now = self.started.elapsed();
-        let mut state = self.state();
-        state.kafka_refusal = what.map(|text| {
-            let since = state
-                .kafka_refusal
-                .as_ref()
-                .map_or(now, |(since, _)| *since);
-            (since, text)
-        });
-    }
-
-    /// Whether a broker could be reached when that was last asked.
-    #[must_use]
-    pub fn kafka_is_there(&self) -> bool {
-        self.state().kafka_error.is_none()
-    }
-
-    /// The ends of the logs as the brokers tell them when asked; none while they tell unasked.
-    pub fn publish_asked_ends(&self, ends: BTreeMap<TopicPartition, i64>) {
-        self.state().asked_ends = ends;
     }
 
     /// Whether as much is held as may be.
@@ -102,7 +73,7 @@ impl StatusBoard {
         let state = self.state();
         let partitions = state.status.partitions.iter();
         partitions
-            .filter_map(|partition| Some((partition.at.clone(), state.lag(&partition.at)?)))
+            .filter_map(|partition| Some((partition.at.clone(), self.lag(partition)?)))
             .collect()
     }
 
@@ -124,11 +95,8 @@ impl StatusBoard {
         reasons.extend(
             failing.map(|failing| format!("Elasticsearch takes nothing: {}", failing.text)),
         );
-        reasons.extend(
-            state
-                .kafka_trouble()
-                .map(|(_, text)| format!("kafka: {text}")),
-        );
+        let kafka = self.kafka.trouble();
+        reasons.extend(kafka.reason().map(|text| format!("kafka: {text}")));
         reasons.extend(
             state
                 .status
@@ -154,9 +122,9 @@ impl StatusBoard {
                     "topic": partition.at.topic,
                     "partition": partition.at.partition,
                     "position": partition.position.map(|next| next.0),
-                    "committed": state.committed(&partition.at),
+                    "committed": self.committed(partition),
                     "in_flight": partition.in_flight,
-                    "lag": state.lag(&partition.at),
+                    "lag": self.lag(partition),
                 })
             })
             .collect();
@@ -194,65 +162,25 @@ impl StatusBoard {
                 "seconds_ago": ago(error.at),
                 "text": error.text,
             })),
-            "kafka_error": state.kafka_trouble().map(|(at, text)| json!({
-                "since_seconds": ago(*at),
-                "text": text,
-            })),
+            "kafka_error": self.kafka.trouble().json(now),
         })
+    }
+
+    /// The committed offset: ours, or the one that the coordinator held when the partition came.
+    fn committed(&self, partition: &PartitionStatus) -> Option<i64> {
+        let ours = partition.committed.map(|next| next.0);
+        ours.or_else(|| self.kafka.committed(&partition.at))
+    }
+
+    fn lag(&self, partition: &PartitionStatus) -> Option<i64> {
+        let end = self.kafka.end(&partition.at)?;
+        let settled = self.committed(partition);
+        let settled = settled.or(partition.position.map(|next| next.0));
+        Some((end - settled.unwrap_or(0)).max(0))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Plain data: whoever panicked while writing it left it usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observer for StatusBoard {
-    fn kafka_answers(&self) {
-        self.state().kafka_error = None;
-    }
-
-    fn kafka_error(&self, text: String) {
-        let now = self.started.elapsed();
-        let mut state = self.state();
-        let since = state.kafka_error.as_ref().map_or(now, |(since, _)| *since);
-        state.kafka_error = Some((since, text));
-    }
-
-    fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>) {
-        self.state().log_ends = log_ends;
-    }
-}
-
-impl State {
-    /// What keeps Kafka from giving us records: that it is away says more than what it said before.
-    fn kafka_trouble(&self) -> Option<&(Duration, String)> {
-        self.kafka_error.as_ref().or(self.kafka_refusal.as_ref())
-    }
-
-    fn committed(&self, at: &TopicPartition) -> Option<i64> {
-        let ours = self
-            .status
-            .partitions
-            .iter()
-            .find(|partition| partition.at == *at);
-        ours.and_then(|partition| partition.committed.map(|next| next.0))
-            .or_else(|| self.log_ends.get(at).and_then(|log| log.committed))
-    }
-
-    fn lag(&self, at: &TopicPartition) -> Option<i64> {
-        let told = self.log_ends.get(at).map(|log| log.end);
-        let end = told.max(self.asked_ends.get(at).copied())?;
-        let position = self
-            .status
-            .partitions
-            .iter()
-            .find(|partition| partition.at == *at)?
-            .position;
-        let settled = self
-            .committed(at)
-            .or(position.map(|next| next.0))
-            .unwrap_or(0);
-        Some((end - settled).max(0))
     }
 }

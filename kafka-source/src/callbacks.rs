@@ -15,6 +15,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::positions::named;
+use crate::view::{KafkaView, LogEnd};
 
 /// Who keeps the records that are read, and so has to hear whose they are.
 pub trait Keeper: Send + Sized + 'static {
@@ -31,32 +32,11 @@ pub trait Keeper: Send + Sized + 'static {
     fn lose(&mut self, partitions: Vec<TopicPartition>);
 }
 
-/// Who tells people how Kafka is doing.
-pub trait Observer: Send + Sync + 'static {
-    /// A broker is there: whatever was wrong is over.
-    fn kafka_answers(&self);
-
-    /// No broker can be reached.
-    fn kafka_error(&self, text: String);
-
-    /// The brokers' word on the ends of the logs.
-    fn publish_log_ends(&self, log_ends: BTreeMap<TopicPartition, LogEnd>);
-}
-
-/// How far a partition reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogEnd {
-    /// The offset of the next record to come.
-    pub end: i64,
-    /// The committed offset that the group coordinator knows, if any.
-    pub committed: Option<i64>,
-}
-
 /// librdkafka's callbacks. They run inside `poll`, on the thread that polls, so
 /// the lock is never waited for.
 pub struct Link<K> {
     keeper: Mutex<K>,
-    observer: Arc<dyn Observer>,
+    view: Arc<KafkaView>,
 }
 
 impl<K> fmt::Debug for Link<K> {
@@ -67,10 +47,10 @@ impl<K> fmt::Debug for Link<K> {
 
 impl<K> Link<K> {
     /// Callbacks that reach these two.
-    pub fn new(keeper: K, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(keeper: K, view: Arc<KafkaView>) -> Self {
         Self {
             keeper: Mutex::new(keeper),
-            observer,
+            view,
         }
     }
 
@@ -86,16 +66,10 @@ impl<K: Keeper> ClientContext for Link<K> {
     fn error(&self, _: KafkaError, _: &str) {}
 
     fn stats(&self, statistics: Statistics) {
-        if statistics
-            .brokers
-            .values()
-            .any(|broker| broker.state == "UP")
-        {
-            self.observer.kafka_answers();
-        } else {
-            self.observer
-                .kafka_error("no broker can be reached".to_owned());
-        }
+        let mut brokers = statistics.brokers.values();
+        let is_there = brokers.any(|broker| broker.state == "UP");
+        self.view
+            .is_away((!is_there).then(|| "no broker can be reached".to_owned()));
         let mut log_ends = BTreeMap::new();
         for (topic, statistics) in statistics.topics {
             for (partition, statistics) in statistics.partitions {
@@ -116,7 +90,7 @@ impl<K: Keeper> ClientContext for Link<K> {
                 }
             }
         }
-        self.observer.publish_log_ends(log_ends);
+        self.view.publish_log_ends(log_ends);
     }
 }
 

@@ -3,8 +3,9 @@
 //! 1. [`subscription`]: the member of a consumer group, set up so that its guarantees hold.
 //! 2. [`callbacks`]: what librdkafka has to say while it is polled, for who keeps the records.
 //! 3. [`topic_id`], [`positions`] and [`starting_point`]: which topic an offset counts in, and where reading begins.
-//! 4. [`log_ends`]: how far the logs reach while nothing is read.
+//! 4. [`questions`]: what no poll tells; [`log_ends`]: how far the logs reach while nothing is read.
 //! 5. [`privileges`]: what the brokers refuse meanwhile.
+//! 6. [`view`]: all of this as the sinks' status shows it.
 //!
 //! One thread polls, and everything here but the questions to the brokers runs on it. What becomes of the records is
 //! the sinks' own.
@@ -15,4 +16,6 @@ pub mod topic_id;
 pub mod positions;
 pub mod starting_point;
 pub mod log_ends;
+pub mod questions;
 pub mod privileges;
+pub mod view;

@@ -1,14 +1,16 @@
 //! Which privileges the brokers refuse to a member of a group, as far as they have told.
 //!
-//! In the flow: `topic_id`, what `poll` returns → **`privileges`** → the sinks' status. Pure. librdkafka says once that
+//! In the flow: `topic_id`, what `poll` returns → **`privileges`** → `view`. Pure. librdkafka says once that
 //! it is refused and tries on in silence; what is kept here stays until the brokers say otherwise.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use service::kafka::lacks;
 
 use crate::topic_id::Told;
+use crate::view::KafkaView;
 
 /// What is refused.
 #[derive(Debug)]
@@ -17,17 +19,19 @@ pub struct Refused {
     group_name: String,
     topics: BTreeSet<String>,
     group: bool,
+    view: Arc<KafkaView>,
 }
 
 impl Refused {
-    /// Nothing yet, to the group that subscribes to these topics.
+    /// Nothing yet, to the group that subscribes to these topics. What is refused is shown in `view`.
     #[must_use]
-    pub fn new(group: &str, subscribed: &[String]) -> Self {
+    pub fn new(group: &str, subscribed: &[String], view: Arc<KafkaView>) -> Self {
         Self {
             subscribed: subscribed.iter().cloned().collect(),
             group_name: group.to_owned(),
             topics: BTreeSet::new(),
             group: false,
+            view,
         }
     }
 
@@ -38,19 +42,26 @@ impl Refused {
                 self.topics.clone_from(&self.subscribed);
             }
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => self.group = true,
-            _ => {}
+            _ => return,
         }
+        self.show();
     }
 
     /// The brokers were asked for the topics that are assigned.
     pub fn told(&mut self, told: &Told) {
         self.topics.clone_from(&told.unreadable);
+        self.show();
     }
 
     /// The group has shared out its partitions, to this member, too.
     pub fn joined(&mut self) {
         self.group = false;
         self.topics.clear();
+        self.show();
+    }
+
+    fn show(&self) {
+        self.view.refuses(self.text());
     }
 
     /// The privileges that the user lacks, for people; `None` if nothing is refused.
@@ -70,13 +81,18 @@ impl Refused {
 mod tests {
     use super::*;
 
+    fn refused(subscribed: &[String]) -> Refused {
+        let view = Arc::new(KafkaView::new(std::time::Instant::now()));
+        Refused::new("sinks", subscribed, view)
+    }
+
     fn refusal(code: RDKafkaErrorCode) -> KafkaError {
         KafkaError::MessageConsumption(code)
     }
 
     #[test]
     fn a_refusal_stands_until_the_brokers_say_otherwise() {
-        let mut refused = Refused::new("sinks", &["logs".to_owned()]);
+        let mut refused = refused(&["logs".to_owned()]);
         refused.heard(&refusal(RDKafkaErrorCode::AllBrokersDown));
         assert_eq!(refused.text(), None);
 
@@ -91,13 +107,14 @@ mod tests {
         refused.heard(&refusal(RDKafkaErrorCode::TopicAuthorizationFailed));
         let topic = "the user lacks the ACL Read on topic `logs`";
         assert_eq!(refused.text().as_deref(), Some(topic));
+        assert_eq!(refused.view.trouble().reason(), Some(topic));
         refused.told(&Told::default());
         assert_eq!(refused.text(), None);
     }
 
     #[test]
     fn a_topic_that_may_not_be_read_is_named_although_nothing_was_heard() {
-        let mut refused = Refused::new("sinks", &[]);
+        let mut refused = refused(&[]);
         let mut told = Told::default();
         told.unreadable.insert("logs".to_owned());
         refused.told(&told);

@@ -3,6 +3,7 @@
 //! In the flow: **`subscription`** → `callbacks`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -16,6 +17,9 @@ const CLASSIC_PROTOCOL: [(&str, &str); 3] = [
     ("session.timeout.ms", "10000"),
     ("heartbeat.interval.ms", "2000"),
 ];
+
+/// How long leaving the group may take: a coordinator that stalls answers nothing.
+const LEAVING_MAX: Duration = Duration::from_secs(5);
 
 /// What the guarantees rest on; an operator cannot change these.
 pub const FIXED_CONSUMER_PROPERTIES: [(&str, &str); 5] = [
@@ -90,6 +94,23 @@ impl Subscription<'_> {
         consumer.subscribe(&topics).context("subscribing")?;
         Ok(Arc::new(consumer))
     }
+}
+
+/// From now on the process ends within [`LEAVING_MAX`], by itself or without an answer.
+///
+/// # Errors
+/// If the thread that sees to it cannot be started.
+pub fn leave_in_time() -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("leaving".to_owned())
+        .spawn(|| {
+            std::thread::sleep(LEAVING_MAX);
+            // What was confirmed is kept; the group finds out by the session's end.
+            tracing::warn!("leaving the group takes too long; ending without an answer");
+            std::process::exit(0);
+        })
+        .context("starting the thread that ends a long goodbye")?;
+    Ok(())
 }
 
 fn is_consumer_protocol(property: &KafkaProperty) -> bool {

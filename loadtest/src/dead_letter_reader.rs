@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rdkafka::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
-use service::kafka::{KafkaProperty, client_config};
+use service::kafka::{KafkaProperty, QuietEnds, client_config};
 use service::record_headers::headers_of;
 
 use crate::marker::{self, RunId};
@@ -62,19 +61,6 @@ pub struct FoundLetters {
 /// Where a record stands.
 type Place = (i32, i64);
 
-/// Keeps the end of a partition, which is asked for, out of the log of errors.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
-            tracing::warn!(%error, reason, "kafka");
-        }
-    }
-}
-
-impl ConsumerContext for Quiet {}
-
 impl DeadLetters {
     /// Finds every dead letter of the run, and whether it was redriven; blocks its thread.
     /// A topic that does not exist holds none.
@@ -82,7 +68,7 @@ impl DeadLetters {
     /// # Errors
     /// If the topic cannot be read to its end.
     pub fn read(&self, run: &RunId) -> anyhow::Result<FoundLetters> {
-        let consumer: BaseConsumer<Quiet> = client_config(
+        let consumer: BaseConsumer<QuietEnds> = client_config(
             &self.brokers,
             &[("client.id", "loadtest"), ("group.id", "loadtest-verify")],
             &self.properties,
@@ -94,7 +80,7 @@ impl DeadLetters {
                 ("allow.auto.create.topics", "false"),
             ],
         )
-        .create_with_context(Quiet)
+        .create_with_context(QuietEnds("kafka"))
         .context("the consumer cannot be set up")?;
         let mut partitions = self.assign_all(&consumer)?;
         let mut letters: HashMap<Place, FoundLetter> = HashMap::new();
@@ -143,7 +129,7 @@ impl DeadLetters {
         })
     }
 
-    fn assign_all(&self, consumer: &BaseConsumer<Quiet>) -> anyhow::Result<HashSet<i32>> {
+    fn assign_all(&self, consumer: &BaseConsumer<QuietEnds>) -> anyhow::Result<HashSet<i32>> {
         let metadata = consumer
             .fetch_metadata(Some(&self.topic), TIMEOUT)
             .with_context(|| format!("topic `{}` cannot be looked up", self.topic))?;

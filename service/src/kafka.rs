@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub mod described;
 
@@ -84,6 +87,21 @@ pub fn contradictions<'a>(
         })
     })
 }
+
+/// Keeps the ends of partitions, which whoever reads up to them asks for, out of the log of errors; the others are logged
+/// under what it says that is done.
+#[derive(Clone, Copy, Debug)]
+pub struct QuietEnds(pub &'static str);
+
+impl ClientContext for QuietEnds {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            tracing::warn!(%error, reason, "{}", self.0);
+        }
+    }
+}
+
+impl ConsumerContext for QuietEnds {}
 
 /// What a broker's refusal means to people: which ACL the user lacks, and on what (`topic` or `group`, and its name).
 #[must_use]

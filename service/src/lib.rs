@@ -10,7 +10,7 @@
 //! 5. [`metrics`]: what is counted, under the service's name.
 //! 6. [`server`]: connections in; [`tls`]: over TLS, where there are certificates.
 //! 7. [`access`]: API keys, and what each may do. These and the certificates are [`reloaded`] when they change.
-//! 8. [`operations`]: `/healthz`, `/readyz`, `/metrics`.
+//! 8. [`operations`]: `/healthz`, `/readyz`, `/metrics`, and a sink's `/status`; [`trouble`]: what is wrong, and since when.
 //! 9. [`shutdown`]: SIGTERM drains.
 //!
 //! [`doctor`] examines beforehand whether all that these reach for is there. [`allocator`] is where the memory of all of it comes from.
@@ -30,6 +30,7 @@ pub mod tls;
 pub mod reloaded;
 pub mod access;
 pub mod operations;
+pub mod trouble;
 pub mod shutdown;
 pub mod doctor;
 pub mod allocator;

@@ -1,20 +1,30 @@
 //! What operators and orchestrators ask of every service: `/healthz`,
 //! `/readyz`, `/metrics`. The first is everybody's, the others can be for keys alone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use log_event::timestamp::Timestamp;
 use prometheus::{Encoder as _, Registry, TextEncoder};
+use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::access::{Access, CHALLENGE, Scope, credential};
-use crate::tls::ClientCertificate;
+use crate::metrics::Namespace;
+use crate::server::Server;
+use crate::tls::{ClientCertificate, Tls};
+
+/// Of those who ask how a sink is doing; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+/// How long they may take to send a request's head, and stay idle between two requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a service is not ready: one line a reason; none means ready.
 pub type Reasons = Vec<String>;
@@ -39,6 +49,40 @@ pub fn router(
         told = guarded(told, access);
     }
     told.route("/healthz", get(|| async { "ok\n" }))
+}
+
+/// Serves them and `/status` for a sink, which answers nobody else, until the process ends.
+///
+/// # Errors
+/// If nothing can listen on the address.
+pub async fn serve_sink(
+    listen: SocketAddr,
+    tls: Option<&Tls>,
+    access: &Access,
+    namespace: &Namespace,
+    readiness: impl Fn() -> Reasons + Send + Sync + 'static,
+    status: impl Fn() -> Value + Clone + Send + Sync + 'static,
+) -> Result<(), String> {
+    access.watch(namespace);
+    if let Some(tls) = tls {
+        tls.watch(namespace);
+    }
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        format!("listening on `{listen}`; choose another with --listen: {error}")
+    })?;
+    tracing::info!(address = %listen, "status, metrics and probes");
+    let server = Server {
+        listener,
+        tls: tls.cloned(),
+        connections_max: CONNECTIONS_MAX,
+        head_timeout: HEAD_TIMEOUT,
+        open: namespace.gauge("open_connections", "Open client connections."),
+    };
+    let status = Router::new().route("/status", get(move || std::future::ready(Json(status()))));
+    let router = router(namespace.registry(), readiness, access).merge(guarded(status, access));
+    // Who asks how the sink is doing is answered to its end.
+    tokio::spawn(server.serve(router, std::future::pending(), Duration::ZERO));
+    Ok(())
 }
 
 /// Routes that only keys with the scope `observe` may take; everybody, where there are no keys.

@@ -18,7 +18,7 @@ use crate::engines::free_port;
 use crate::engines::postgres::{self, Server};
 use crate::engines::provision::provision;
 use crate::interrupt::Interrupt;
-use crate::load::{Load, steady};
+use crate::load::{Load, is_whole, steady};
 use crate::pipeline::Pipeline;
 use crate::prerequisites::{self, ARCHIVE, BUILD, ENGINES};
 use crate::process::Process;
@@ -30,7 +30,6 @@ use crate::workspace::{Lock, Workspace};
 const CALM_FOR: Duration = Duration::from_secs(8);
 const LOAD_ENDS_WITHIN: Duration = Duration::from_secs(600);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What `cargo xtask archive` can be told.
 #[derive(Debug, Clone, Args)]
@@ -98,10 +97,10 @@ pub fn archive(options: &Options) -> Result<()> {
     let load = Load::start(&directory, &loadtest, "archive", options.seed, &load_flags)?;
     for n in 1..=options.kills {
         let step = progress.step("archive", &format!("kill {n} of {}", options.kills));
-        rest(&interrupt, CALM_FOR)?;
+        interrupt.rest(CALM_FOR)?;
         killed.process.kill();
         killed.process.start(&interrupt)?;
-        rest(&interrupt, CALM_FOR)?;
+        interrupt.rest(CALM_FOR)?;
         let began = Instant::now();
         postgres::kill(&mut database);
         database.start(&interrupt)?;
@@ -138,23 +137,9 @@ pub fn archive(options: &Options) -> Result<()> {
     fs::write(&file, &page).with_context(|| format!("cannot write `{}`", file.display()))?;
     progress.say(&page);
     progress.say(&format!("written to {}", file.display()));
-    let whole = |verdict: &Value| {
-        ["missing", "duplicated", "unexpected"]
-            .iter()
-            .all(|name| verdict[name]["count"] == 0)
-    };
     let archived = &verified["archive"];
-    if !(whole(&verified) && whole(archived) && archived["differs"]["count"] == 0) {
+    if !(is_whole(&verified) && is_whole(archived) && archived["differs"]["count"] == 0) {
         bail!("AR-1, AR-2: {verified}");
-    }
-    Ok(())
-}
-
-fn rest(interrupt: &Interrupt, time: Duration) -> Result<()> {
-    let began = Instant::now();
-    while began.elapsed() < time {
-        interrupt.check()?;
-        std::thread::sleep(LOOK_EVERY);
     }
     Ok(())
 }
@@ -204,16 +189,8 @@ fn measure(
 
 /// What the database takes on disk.
 fn bytes(server: &Server) -> Result<f64> {
-    let programs = postgres::programs().context("PostgreSQL's programs")?;
-    let mut psql = Command::new(programs.join("psql"));
-    psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--command"])
-        .arg("SELECT pg_database_size(current_database())")
-        .arg(server.url());
-    let output = psql.output().context("starting psql")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim()
-        .parse()
-        .with_context(|| format!("no size: {text}{}", String::from_utf8_lossy(&output.stderr)))
+    let size = server.ask("SELECT pg_database_size(current_database())")?;
+    size.parse().with_context(|| format!("`{size}` is no size"))
 }
 
 fn report(options: &Options, verified: &Value, deposed: f64, throughput: &Throughput) -> String {

@@ -66,6 +66,19 @@ impl Interrupt {
         self.flag.store(true, Ordering::Relaxed);
     }
 
+    /// Lets `time` pass.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    pub fn rest(&self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.check()?;
+            std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
+        }
+        Ok(())
+    }
+
     /// Polls `condition` until it gives `Ok`, for at most `within`.
     ///
     /// # Errors

@@ -147,6 +147,14 @@ impl Sent {
     }
 }
 
+/// Whether an outcome of `verify` has every event where it must be, exactly once. One without counts has not.
+#[must_use]
+pub fn is_whole(verified: &Value) -> bool {
+    ["missing", "duplicated", "unexpected"]
+        .iter()
+        .all(|name| verified[name]["count"] == 0)
+}
+
 /// The flags for so many events a second over such a time.
 #[must_use]
 pub fn steady(rate: u32, length: Duration) -> [String; 4] {

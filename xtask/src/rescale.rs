@@ -17,7 +17,7 @@ use crate::clients::{Clients, Seen};
 use crate::command;
 use crate::engines::provision::provision;
 use crate::interrupt::Interrupt;
-use crate::load::{Load, steady};
+use crate::load::{Load, is_whole, steady};
 use crate::pipeline::{Pipeline, Service};
 use crate::prerequisites::{self, BUILD, ENGINES};
 use crate::progress::Progress;
@@ -32,7 +32,6 @@ const PARTITIONS: usize = 12;
 const CALM_FOR: Duration = Duration::from_secs(20);
 const SHARED_WITHIN: Duration = Duration::from_secs(60);
 const LOAD_ENDS_WITHIN: Duration = Duration::from_secs(300);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What `cargo xtask rescale` can be told.
 #[derive(Debug, Clone, Args)]
@@ -141,10 +140,7 @@ pub fn rescale(options: &Options) -> Result<()> {
     fs::write(&file, &page).with_context(|| format!("cannot write `{}`", file.display()))?;
     progress.say(&page);
     progress.say(&format!("written to {}", file.display()));
-    let is_whole = ["missing", "duplicated", "unexpected"]
-        .iter()
-        .all(|name| verified[name]["count"] == 0);
-    if !is_whole {
+    if !is_whole(&verified) {
         bail!("EO-4: {verified}");
     }
     Ok(())
@@ -195,10 +191,7 @@ impl Group<'_> {
             counts.sum()
         };
         let (before, began) = (sum()?, Instant::now());
-        while began.elapsed() < time {
-            self.interrupt.check()?;
-            std::thread::sleep(LOOK_EVERY);
-        }
+        self.interrupt.rest(time)?;
         Ok((sum()? - before) / began.elapsed().as_secs_f64())
     }
 }

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use es_sink_core::bulk_request::RecordParts;
-use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
-use service::kafka::client_config;
+use service::kafka::{QuietEnds, client_config};
 use service::record_headers::headers_of;
 use service::shutdown::Shutdown;
 
@@ -46,7 +45,7 @@ struct Extent {
 
 /// A dead-letter topic, as far as it was written when this was opened.
 pub(super) struct TopicReader<'a> {
-    consumer: BaseConsumer<Quiet>,
+    consumer: BaseConsumer<QuietEnds>,
     topic: &'a str,
     partitions: BTreeMap<i32, Extent>,
     shutdown: &'a Shutdown,
@@ -71,19 +70,6 @@ pub(super) enum Completeness {
     /// Everything that was written: open transactions are waited for.
     Everything,
 }
-
-/// Keeps the end of a partition, which is asked for, out of the log of errors.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
-            tracing::warn!(%error, reason, "reading dead letters");
-        }
-    }
-}
-
-impl ConsumerContext for Quiet {}
 
 impl<'a> TopicReader<'a> {
     pub(super) fn open(
@@ -272,11 +258,14 @@ impl<'a> TopicReader<'a> {
 }
 
 /// A client that knows of open transactions.
-fn consumer_of_all(config: &DeadLettersConfig) -> anyhow::Result<BaseConsumer<Quiet>> {
+fn consumer_of_all(config: &DeadLettersConfig) -> anyhow::Result<BaseConsumer<QuietEnds>> {
     consumer(config, "read_uncommitted")
 }
 
-fn consumer(config: &DeadLettersConfig, isolation: &str) -> anyhow::Result<BaseConsumer<Quiet>> {
+fn consumer(
+    config: &DeadLettersConfig,
+    isolation: &str,
+) -> anyhow::Result<BaseConsumer<QuietEnds>> {
     let client: ClientConfig = client_config(
         &config.brokers,
         &[
@@ -297,11 +286,11 @@ fn consumer(config: &DeadLettersConfig, isolation: &str) -> anyhow::Result<BaseC
         ],
     );
     client
-        .create_with_context(Quiet)
+        .create_with_context(QuietEnds("reading dead letters"))
         .context("librdkafka refuses the configuration")
 }
 
-fn n_partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> anyhow::Result<i32> {
+fn n_partitions(consumer: &BaseConsumer<QuietEnds>, topic: &str) -> anyhow::Result<i32> {
     let metadata = consumer
         .fetch_metadata(Some(topic), TIMEOUT)
         .with_context(|| format!("topic `{topic}` cannot be looked up"))?;
@@ -310,7 +299,11 @@ fn n_partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> anyhow::Result<i
     i32::try_from(n).context("a topic has fewer partitions")
 }
 
-fn extent(consumer: &BaseConsumer<Quiet>, topic: &str, partition: i32) -> anyhow::Result<Extent> {
+fn extent(
+    consumer: &BaseConsumer<QuietEnds>,
+    topic: &str,
+    partition: i32,
+) -> anyhow::Result<Extent> {
     let (first, end) = consumer
         .fetch_watermarks(topic, partition, TIMEOUT)
         .with_context(|| format!("the end of partition {partition} of `{topic}`"))?;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::elasticsearch::as_nobody;
@@ -54,6 +54,27 @@ impl Server {
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// What psql answers to a statement, without decoration.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or refuses.
+    pub fn ask(&self, statement: &str) -> Result<String> {
+        let programs = programs().context("PostgreSQL's programs")?;
+        let output = Command::new(programs.join("psql"))
+            .args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet"])
+            .args(["--set", "ON_ERROR_STOP=1", "--command", statement])
+            .arg(self.url())
+            .stdin(Stdio::null())
+            .output()
+            .context("starting psql")?;
+        ensure!(
+            output.status.success(),
+            "{statement}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// Makes a cluster with nothing in it, unless there is one, and gives the process to run.

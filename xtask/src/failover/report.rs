@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::plan::Fault;
 use crate::clients::{Seen, Worst};
+use crate::load::is_whole;
 
 /// One fault and what was seen of it.
 #[derive(Debug)]
@@ -37,9 +38,7 @@ pub(super) struct Report {
 
 impl Row {
     fn is_whole(&self) -> bool {
-        ["missing", "duplicated", "unexpected"]
-            .iter()
-            .all(|name| self.verified[name]["count"] == 0)
+        is_whole(&self.verified)
     }
 }
 

@@ -18,7 +18,6 @@ use super::guarded::{self, Role};
 use super::load;
 use super::schedule::Planned;
 use super::story::Story;
-use crate::interrupt::POLL;
 use crate::load::Sent;
 use crate::process::{Spec, Stopped};
 use crate::services::order_fault;
@@ -96,7 +95,9 @@ impl<'a> Nemesis<'a> {
     }
 
     fn one(&self, number: usize, planned: &Planned) -> Result<()> {
-        self.wait(planned.at.saturating_sub(self.story.began().elapsed()))?;
+        self.cluster
+            .interrupt
+            .rest(planned.at.saturating_sub(self.story.began().elapsed()))?;
         let _claimed = self.claims.take(planned.fault.claims(TOPOLOGY));
         self.cluster.interrupt.check()?;
         let late = self.story.began().elapsed().saturating_sub(planned.at);
@@ -132,7 +133,7 @@ impl<'a> Nemesis<'a> {
                 let index = self.pick_index(pick)?;
                 self.story.tell(format!("#{number} it is `{index}`"));
                 self.elasticsearch("POST", &format!("/{index}/_close"), &Value::Null)?;
-                self.wait(lasts)?;
+                self.cluster.interrupt.rest(lasts)?;
                 let began = Instant::now();
                 self.elasticsearch("POST", &format!("/{index}/_open"), &Value::Null)?;
                 Ok(began)
@@ -152,7 +153,7 @@ impl<'a> Nemesis<'a> {
                 let index = self.pick_index(pick)?;
                 self.story.tell(format!("#{number} it is `{index}`"));
                 self.elasticsearch("DELETE", &format!("/{index}"), &Value::Null)?;
-                self.wait(lasts)?;
+                self.cluster.interrupt.rest(lasts)?;
                 self.reset_offsets()
             }
             Fault::SinksComeAndGo => self.come_and_go(lasts),
@@ -166,14 +167,14 @@ impl<'a> Nemesis<'a> {
         match how {
             How::Stalled => {
                 part.hold().pause();
-                self.wait(lasts)?;
+                self.cluster.interrupt.rest(lasts)?;
                 part.hold().resume();
                 return Ok(Instant::now());
             }
             How::Killed => part.hold().kill(),
             How::Stopped => self.stop(part)?,
         }
-        self.wait(lasts)?;
+        self.cluster.interrupt.rest(lasts)?;
         self.start(part)
     }
 
@@ -189,7 +190,7 @@ impl<'a> Nemesis<'a> {
         for n in &routes {
             self.order("PUT", link, *n, &harm.order().to_string())?;
         }
-        self.wait(lasts)?;
+        self.cluster.interrupt.rest(lasts)?;
         for n in &routes {
             self.order("DELETE", link, *n, "")?;
         }
@@ -222,7 +223,7 @@ impl<'a> Nemesis<'a> {
     fn blocked(&self, index: &str, block: &str, lasts: Duration) -> Result<Instant> {
         let path = format!("/{index}/_settings");
         self.elasticsearch("PUT", &path, &json!({block: true}))?;
-        self.wait(lasts)?;
+        self.cluster.interrupt.rest(lasts)?;
         let began = Instant::now();
         self.elasticsearch("PUT", &path, &json!({block: null}))?;
         Ok(began)
@@ -240,7 +241,7 @@ impl<'a> Nemesis<'a> {
             nodes.try_for_each(|n| set(&directory.join(format!("elasticsearch-{n}")), whole))
         };
         set_all(false)?;
-        self.wait(lasts)?;
+        self.cluster.interrupt.rest(lasts)?;
         let began = Instant::now();
         set_all(true)?;
         Ok(began)
@@ -256,7 +257,7 @@ impl<'a> Nemesis<'a> {
         let part = &self.cluster.brokers[broker];
         self.expect_running(part);
         self.stop(part)?;
-        self.wait(lasts)?;
+        self.cluster.interrupt.rest(lasts)?;
         let began = self.start(part)?;
         tools.configure_topic(topic, key, None, interrupt)?;
         Ok(began)
@@ -304,7 +305,7 @@ impl<'a> Nemesis<'a> {
         let part = self.cluster.extra_sink();
         for round in 0.. {
             part.hold().launch()?;
-            self.wait(COMES_FOR)?;
+            self.cluster.interrupt.rest(COMES_FOR)?;
             self.expect_running(part);
             match round % 2 {
                 0 => self.stop(part)?,
@@ -313,7 +314,7 @@ impl<'a> Nemesis<'a> {
             if began.elapsed() >= lasts {
                 break;
             }
-            self.wait(GOES_FOR)?;
+            self.cluster.interrupt.rest(GOES_FOR)?;
         }
         Ok(Instant::now())
     }
@@ -326,7 +327,9 @@ impl<'a> Nemesis<'a> {
         wrong.environment.extend(self.false_clock.environment(days));
         self.stop(part)?;
         part.hold().set_spec(wrong);
-        let lived = self.start(part).and_then(|_| self.wait(lasts));
+        let lived = self
+            .start(part)
+            .and_then(|_| self.cluster.interrupt.rest(lasts));
         let stopped = self.stop(part);
         part.hold().set_spec(right);
         lived.and(stopped)?;
@@ -385,14 +388,5 @@ impl<'a> Nemesis<'a> {
             ready()
         })?;
         Ok(began)
-    }
-
-    fn wait(&self, length: Duration) -> Result<()> {
-        let until = Instant::now() + length;
-        while Instant::now() < until {
-            self.cluster.interrupt.check()?;
-            std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
-        }
-        Ok(())
     }
 }

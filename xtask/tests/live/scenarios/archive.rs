@@ -1,9 +1,8 @@
 //! archive-sink: every event is in PostgreSQL once, whatever dies, and what keeps it from being there is told (AR-1, AR-2, AR-4).
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use xtask::engines::postgres::{self, Server};
 
 use crate::load::Load;
@@ -20,27 +19,9 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
 /// Past a session's end, which is 10 s.
 const STALL: Duration = Duration::from_secs(16);
 
-/// What psql answers to a statement, without decoration.
-fn ask(server: &Server, statement: &str) -> Result<String> {
-    let programs = postgres::programs().context("PostgreSQL's programs")?;
-    let output = Command::new(programs.join("psql"))
-        .args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet"])
-        .args(["--set", "ON_ERROR_STOP=1", "--command", statement])
-        .arg(server.url())
-        .stdin(Stdio::null())
-        .output()
-        .context("starting psql")?;
-    ensure!(
-        output.status.success(),
-        "{statement}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
 /// A condition: the archive holds so many events or more.
 fn has_at_least(server: &Server, expected: u64) -> Result<(), String> {
-    let counted = ask(server, "SELECT count(*) FROM logflow.events");
+    let counted = server.ask("SELECT count(*) FROM logflow.events");
     match counted.map(|count| count.parse::<u64>()) {
         Ok(Ok(count)) if count >= expected => Ok(()),
         Ok(Ok(count)) => Err(format!("{count} events of {expected}")),
@@ -138,8 +119,7 @@ fn what_keeps_postgresql_from_taking_events_is_told_and_heals(stage: &mut Stage<
     // Whoever made the tables owns them, and nobody can take anything away from an owner.
     let maker = stage.archive_sink(&server, &[])?;
     drop(maker);
-    ask(
-        &server,
+    server.ask(
         "CREATE USER writer; GRANT USAGE ON SCHEMA logflow TO writer; \
          GRANT SELECT ON logflow.schema_version TO writer; \
          GRANT SELECT, INSERT, UPDATE ON logflow.offsets TO writer; \
@@ -148,10 +128,7 @@ fn what_keeps_postgresql_from_taking_events_is_told_and_heals(stage: &mut Stage<
     let url = server.url().replace("logflow@", "writer@");
     let flags = ["--postgres-url", &url, "--no-schema"];
     let sink = stage.archive_sink(&server, &flags)?;
-    ask(
-        &server,
-        "CREATE TABLE logflow.every_day PARTITION OF logflow.events DEFAULT",
-    )?;
+    server.ask("CREATE TABLE logflow.every_day PARTITION OF logflow.events DEFAULT")?;
     let event = |n: u64| -> Result<()> {
         let reply = gateway.post("/logs", &[], format!(r#"{{"n":{n}}}"#).as_bytes())?;
         ensure!(
@@ -172,12 +149,12 @@ fn what_keeps_postgresql_from_taking_events_is_told_and_heals(stage: &mut Stage<
     database.start()?;
     stage.wait_for("the second event", SOON, || has_at_least(&server, 2))?;
 
-    ask(&server, "REVOKE INSERT ON logflow.events FROM writer")?;
+    server.ask("REVOKE INSERT ON logflow.events FROM writer")?;
     event(3)?;
     stage.wait_for("the lost privilege to be told", SOON, || {
         says(&sink, &["permission denied for table events", "42501"])
     })?;
-    ask(&server, "GRANT INSERT ON logflow.events TO writer")?;
+    server.ask("GRANT INSERT ON logflow.events TO writer")?;
     stage.wait_for("the third event", SOON, || has_at_least(&server, 3))?;
     stage.wait_for("the sink to be well", SOON, || {
         let told = sink.get("/readyz").map_err(|error| format!("{error:#}"))?;
@@ -216,6 +193,6 @@ fn a_topic_that_is_created_again_is_archived_from_its_beginning(
         has_at_least(&server, 80)
     })?;
     let twice = "SELECT count(*) FROM (SELECT event_id FROM logflow.events GROUP BY 1 HAVING count(*) > 1) AS t";
-    ensure!(ask(&server, twice)? == "0", "an event is there twice");
+    ensure!(server.ask(twice)? == "0", "an event is there twice");
     Ok(())
 }
