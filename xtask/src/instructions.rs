@@ -17,6 +17,7 @@ use crate::command::{self, output};
 use crate::interrupt::Interrupt;
 use crate::prerequisites::{self, BUILD, VALGRIND};
 use crate::progress::Progress;
+use crate::services::{BINARIES, Binaries};
 use crate::workspace::Workspace;
 
 /// So much more than the baseline is taken for a change of the compiler's mind, in percent.
@@ -187,18 +188,10 @@ fn has_avx2() -> bool {
 }
 
 fn build(workspace: &Workspace, progress: &Progress, interrupt: &Interrupt) -> Result<PathBuf> {
-    let mut cargo = Command::new("cargo");
-    // The features and the profile are those of the services, so that nothing of theirs is compiled again.
-    cargo
-        .current_dir(&workspace.root)
-        .args(["build", "--release", "--package", "micro", "--bins"])
-        .env("CARGO_TARGET_DIR", &workspace.target);
-    progress.say("cargo build --release --package micro --bins");
-    let status = command::run_visibly(cargo, interrupt)?;
-    if !status.success() {
-        bail!("the build of the workloads ended with {status}");
-    }
-    Ok(workspace.binaries().join("micro-instructions"))
+    progress.say("cargo build --release of `micro`, and of the programs, so that both share what they depend on");
+    let packages = [BINARIES.as_slice(), &["micro"]].concat();
+    let binaries = Binaries::build(workspace, &packages, interrupt)?;
+    Ok(binaries.path("micro-instructions"))
 }
 
 /// The instructions of a whole process.
