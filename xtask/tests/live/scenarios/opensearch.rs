@@ -27,7 +27,7 @@ fn a_killed_sink_an_opensearch_that_restarts_and_events_that_never_fit_lose_and_
         stage,
         &[
             "--events",
-            "200000",
+            "120000",
             "--rate",
             "4000",
             "--days",
@@ -41,18 +41,18 @@ fn a_killed_sink_an_opensearch_that_restarts_and_events_that_never_fit_lose_and_
     stage.wait_for("the flow", SOON, || stage.has_at_least(20_000))?;
     killed.kill();
     killed.start()?;
-    stage.wait_for("the flow", SOON * 2, || stage.has_at_least(60_000))?;
+    stage.wait_for("the flow", SOON * 2, || stage.has_at_least(40_000))?;
     let opensearch = stage.opensearch()?;
     opensearch.stop()?;
     opensearch.start()?;
-    stage.wait_for("the flow", SOON * 2, || stage.has_at_least(120_000))?;
+    stage.wait_for("the flow", SOON * 2, || stage.has_at_least(70_000))?;
     stage.opensearch()?.kill();
     stage.opensearch()?.start()?;
     let outcome = load.finish(stage)?.verify(stage)?;
     let dead_lettered = outcome["dead_lettered"].as_u64().unwrap_or_default();
     ensure!(
-        (100..400).contains(&dead_lettered),
-        "{dead_lettered} of 200,000 events are dead letters, with 200 that never fit"
+        (60..240).contains(&dead_lettered),
+        "{dead_lettered} of 120,000 events are dead letters, with 120 that never fit"
     );
     drop(staying);
     Ok(())

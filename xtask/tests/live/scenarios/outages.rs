@@ -74,9 +74,9 @@ fn a_minute_without_elasticsearch_loses_nothing_and_needs_no_restart(
         &gateway,
         &[
             "--events",
-            "400000",
+            "200000",
             "--rate",
-            "6000",
+            "2500",
             "--connections",
             "16",
             "--mode",

@@ -21,11 +21,11 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
 ];
 
 /// Of each client: 100 a second, in ten requests or more.
-const EVENTS: usize = 4_500;
+const EVENTS: usize = 3_000;
 const PACE: Duration = Duration::from_millis(10);
 /// A tenth of the requests that each client makes.
 const THROTTLED: &str = "requests-per-second = 1\nburst = \"1s\"\n";
-const THROTTLED_FOR: Duration = Duration::from_secs(20);
+const THROTTLED_FOR: Duration = Duration::from_secs(12);
 const KAFKA_AWAY_FOR: Duration = Duration::from_secs(5);
 /// How long those that try again may take for what has piled up.
 const PATIENCE: Duration = Duration::from_secs(20);
