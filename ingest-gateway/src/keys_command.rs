@@ -28,7 +28,7 @@ pub const GROUP: CommandGroup = CommandGroup {
             Setting::optional(
                 "scope",
                 "SCOPE",
-                "What the key may do: ingest, query, tail, export or admin",
+                "What the key may do: ingest, query, tail, export, admin or observe",
             )
             .many(Arity::List),
             Setting::optional(
