@@ -118,8 +118,8 @@ pub const PROGRAM: Program = Program {
 };
 
 /// What the process needs beside the records it holds: code, threads, clients, and what the allocator keeps of what
-/// threads have freed. That is half of it after an outage: reading pauses and goes on again and again, and each time what
-/// was freed meanwhile is on another thread's pages (15 MiB, as seen with `MIMALLOC_PURGE_DELAY=0`).
+/// threads have freed. That is more than a third of it after an outage: reading pauses and goes on again and again, and
+/// each time what was freed meanwhile is on another thread's pages (15 MiB, as seen with `MIMALLOC_PURGE_DELAY=0`).
 const OVERHEAD_BYTES: u64 = 40 << 20;
 /// librdkafka counts the bytes of a record's value and key. With its own
 /// structures, and the fetch that is on its way when the count is reached, a

@@ -1,7 +1,7 @@
 //! Which privileges the brokers refuse to a member of a group, as far as they have told.
 //!
-//! In the flow: `topic_id`, what `poll` returns → **`privileges`** → `view`. Pure. librdkafka says once that
-//! it is refused and tries on in silence; what is kept here stays until the brokers say otherwise.
+//! In the flow: `topic_id`, what `poll` returns → **`privileges`** → `view`. librdkafka says once that it is
+//! refused and tries on in silence; what is kept here stays until the brokers say otherwise.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
