@@ -12,7 +12,7 @@ pub const HOLD_MAX: Duration = Duration::from_millis(50);
 /// With so many bytes a group is as good as it gets.
 const GROUP_BYTES: usize = 256 << 10;
 
-/// Which records went together. Those of a request that is as large as a group belong to none.
+/// Which requests went together. One that is as large as a group belongs to none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Group(u64);
 
@@ -25,10 +25,9 @@ const NO_GROUP: Group = Group(0);
 #[derive(Debug)]
 pub struct Grouping<T> {
     last: u64,
-    /// Its records that are not reported yet.
+    /// Its requests that have a record which is not reported yet.
     on_way: usize,
     waiting: Vec<T>,
-    waiting_records: usize,
     waiting_bytes: usize,
     /// When the oldest of them came.
     held_since: Duration,
@@ -40,7 +39,6 @@ impl<T> Default for Grouping<T> {
             last: 0,
             on_way: 0,
             waiting: Vec::new(),
-            waiting_records: 0,
             waiting_bytes: 0,
             held_since: Duration::ZERO,
         }
@@ -48,30 +46,28 @@ impl<T> Default for Grouping<T> {
 }
 
 impl<T> Grouping<T> {
-    /// As what a request of so many records and bytes goes at once, if it does; else it is to be given to
-    /// [`Grouping::hold`].
+    /// As what a request of so many bytes goes at once, if it does; else it is to be given to [`Grouping::hold`].
     #[must_use]
-    pub fn goes_at_once(&mut self, records: usize, bytes: usize) -> Option<Group> {
+    pub fn goes_at_once(&mut self, bytes: usize) -> Option<Group> {
         if bytes >= GROUP_BYTES {
             return Some(NO_GROUP);
         }
-        (self.on_way == 0).then(|| self.next_group(records))
+        (self.on_way == 0).then(|| self.next_group(1))
     }
 
     /// Keeps a request until [`Grouping::take_due`].
-    pub fn hold(&mut self, now: Duration, request: T, records: usize, bytes: usize) {
+    pub fn hold(&mut self, now: Duration, request: T, bytes: usize) {
         if self.waiting.is_empty() {
             self.held_since = now;
         }
         self.waiting.push(request);
-        self.waiting_records += records;
         self.waiting_bytes += bytes;
     }
 
-    /// So many records of a group are no longer on their way.
-    pub fn reported(&mut self, group: Group, records: usize) {
+    /// One more request of a group is not on its way any longer: all of its records are reported.
+    pub fn reported(&mut self, group: Group) {
         if group == Group(self.last) {
-            self.on_way = self.on_way.saturating_sub(records);
+            self.on_way = self.on_way.saturating_sub(1);
         }
     }
 
@@ -93,14 +89,14 @@ impl<T> Grouping<T> {
     /// All requests that wait, and as what they go.
     #[must_use]
     pub fn take_all(&mut self) -> (Group, Vec<T>) {
-        let records = std::mem::take(&mut self.waiting_records);
+        let requests = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
-        (self.next_group(records), std::mem::take(&mut self.waiting))
+        (self.next_group(requests.len()), requests)
     }
 
-    fn next_group(&mut self, records: usize) -> Group {
+    fn next_group(&mut self, requests: usize) -> Group {
         self.last += 1;
-        self.on_way = records;
+        self.on_way = requests;
         Group(self.last)
     }
 }
@@ -122,69 +118,68 @@ mod tests {
     #[test]
     fn a_lone_request_goes_at_once_and_what_comes_meanwhile_goes_together() {
         let mut grouping = Grouping::default();
-        let first = grouping.goes_at_once(2, 500).unwrap();
+        let first = grouping.goes_at_once(500).unwrap();
         for name in ["b", "c"] {
-            assert_eq!(grouping.goes_at_once(1, 250), None);
-            grouping.hold(MS, name, 1, 250);
+            assert_eq!(grouping.goes_at_once(250), None);
+            grouping.hold(MS, name, 250);
         }
-        grouping.reported(first, 1);
         assert_eq!(grouping.take_due(2 * MS), None);
-        grouping.reported(first, 1);
+        grouping.reported(first);
         let (second, requests) = grouping.take_due(3 * MS).unwrap();
         assert_eq!(requests, ["b", "c"]);
-        assert_eq!(grouping.goes_at_once(1, 250), None);
-        grouping.reported(second, 2);
-        assert!(grouping.goes_at_once(1, 250).is_some());
+        for _ in requests {
+            assert_eq!(grouping.goes_at_once(250), None);
+            grouping.reported(second);
+        }
+        assert!(grouping.goes_at_once(250).is_some());
     }
 
     #[test]
     fn nothing_waits_for_longer_than_it_may_and_no_full_group_waits() {
         let mut grouping = Grouping::default();
-        assert!(grouping.goes_at_once(1, 250).is_some());
-        grouping.hold(MS, "slow", 1, 250);
+        assert!(grouping.goes_at_once(250).is_some());
+        grouping.hold(MS, "slow", 250);
         assert_eq!(grouping.take_due(HOLD_MAX), None);
         assert_eq!(due(&mut grouping, HOLD_MAX + MS), ["slow"]);
-        grouping.hold(MS, "first", 1, 250);
-        grouping.hold(MS, "last", 1000, GROUP_BYTES - 250);
+        grouping.hold(MS, "first", 250);
+        grouping.hold(MS, "last", GROUP_BYTES - 250);
         assert_eq!(due(&mut grouping, MS), ["first", "last"]);
-        assert!(grouping.goes_at_once(1000, GROUP_BYTES).is_some());
+        assert!(grouping.goes_at_once(GROUP_BYTES).is_some());
     }
 
     #[test]
     fn a_group_that_hangs_holds_others_up_only_once() {
         let mut grouping = Grouping::default();
-        assert!(grouping.goes_at_once(1, 250).is_some());
-        grouping.hold(MS, "once", 1, 250);
+        let hangs = grouping.goes_at_once(250).unwrap();
+        grouping.hold(MS, "once", 250);
         let (healthy, _) = grouping.take_due(HOLD_MAX + MS).unwrap();
-        grouping.reported(healthy, 1);
-        assert!(grouping.goes_at_once(1, 250).is_some());
+        grouping.reported(hangs);
+        assert_eq!(grouping.goes_at_once(250), None);
+        grouping.reported(healthy);
+        assert!(grouping.goes_at_once(250).is_some());
     }
 
     #[test]
     fn large_requests_hold_nobody_up() {
         let mut grouping = Grouping::<()>::default();
         for _ in 0..3 {
-            assert!(grouping.goes_at_once(1000, GROUP_BYTES).is_some());
+            assert!(grouping.goes_at_once(GROUP_BYTES).is_some());
         }
-        assert!(grouping.goes_at_once(1, 250).is_some());
+        assert!(grouping.goes_at_once(250).is_some());
     }
 
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        Request {
-            records: usize,
-            bytes: usize,
-        },
-        /// Of the group at this place among those on their way.
+        /// Of so many bytes.
+        Request(usize),
+        /// Of the request at this place among those on their way.
         Report(usize),
         Wait(u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let request = (1..4_usize, 1..2 * GROUP_BYTES)
-            .prop_map(|(records, bytes)| Step::Request { records, bytes });
         let step = prop_oneof![
-            request,
+            (1..2 * GROUP_BYTES).prop_map(Step::Request),
             (0..9_usize).prop_map(Step::Report),
             (0..60_u32).prop_map(Step::Wait)
         ];
@@ -200,34 +195,34 @@ mod tests {
             let mut grouping = Grouping::default();
             let (mut now, mut next) = (Duration::ZERO, 0);
             let (mut held, mut gone) = (Vec::new(), Vec::new());
-            let mut on_way: Vec<(Group, usize)> = Vec::new();
+            let mut on_way: Vec<Group> = Vec::new();
             let mut newest = NO_GROUP;
             for step in steps {
                 match step {
-                    Step::Request { records, bytes } => {
-                        if let Some(group) = grouping.goes_at_once(records, bytes) {
-                            on_way.push((group, records));
+                    Step::Request(bytes) => {
+                        if let Some(group) = grouping.goes_at_once(bytes) {
+                            on_way.push(group);
                             newest = if group == NO_GROUP { newest } else { group };
                         } else {
-                            grouping.hold(now, (next, records), records, bytes);
-                            held.push((next, records));
+                            grouping.hold(now, next, bytes);
+                            held.push(next);
                         }
                         next += 1;
                     }
                     Step::Report(at) if !on_way.is_empty() => {
-                        let (group, records) = on_way.remove(at % on_way.len());
-                        grouping.reported(group, records);
+                        let group = on_way.remove(at % on_way.len());
+                        grouping.reported(group);
                     }
                     Step::Report(_) => {}
                     Step::Wait(ms) => now += MS * ms,
                 }
                 if let Some((group, due)) = grouping.take_due(now) {
                     newest = group;
-                    on_way.push((group, due.iter().map(|(_, records)| records).sum()));
+                    on_way.extend(due.iter().map(|_| group));
                     gone.extend(due);
                 }
                 prop_assert!(held.starts_with(&gone));
-                let is_newest_on_way = on_way.iter().any(|(group, _)| *group == newest);
+                let is_newest_on_way = on_way.contains(&newest);
                 prop_assert!(is_newest_on_way || gone.len() == held.len());
             }
             gone.extend(grouping.take_all().1);

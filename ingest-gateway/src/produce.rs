@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::reachability::Reachability;
 
 mod client;
+mod topic_producer;
 mod reports;
 
 use client::KafkaClient;
@@ -111,7 +112,7 @@ impl Producer {
             .reasons(self.shared.started.elapsed())
     }
 
-    /// Hands over the records of one request. `share` must cover them: it is
+    /// Hands over the records of one request, of which there is at least one. `share` must cover them: it is
     /// given back when the last of them is reported, also if the client has
     /// gone away by then.
     pub fn produce(
@@ -138,8 +139,13 @@ impl Producer {
             .filter(|record| record.json.len() > self.batch_bytes_max)
             .map(|record| (record.position, record.id.as_str().to_owned()))
             .collect();
-        self.current().send(records, beside, &state);
-        state.settle(1);
+        let current = self.current();
+        current.send(records, beside, &state);
+        // Taken over by a fresh producer at this very moment, it is told to the wrong one: others then wait once for as
+        // long as a group may hold them up.
+        if state.settle(1) {
+            current.reported(state.group());
+        }
         Delivering {
             state,
             done,
@@ -284,9 +290,10 @@ impl RequestState {
         positions.push(position);
     }
 
-    /// That many more are reported. The last one sees all counts before it.
-    fn settle(&self, records: usize) {
-        if self.unreported.fetch_sub(records, Ordering::AcqRel) == records {
+    /// That many more are reported; whether these were the last ones, who see all counts before them.
+    fn settle(&self, records: usize) -> bool {
+        let is_last = self.unreported.fetch_sub(records, Ordering::AcqRel) == records;
+        if is_last {
             let wake = self
                 .wake
                 .lock()
@@ -295,6 +302,7 @@ impl RequestState {
             // A client that went away no longer listens.
             wake.map(|wake| wake.send(()));
         }
+        is_last
     }
 }
 

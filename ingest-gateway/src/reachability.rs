@@ -100,10 +100,15 @@ impl Reachability {
             .fetch_min(millis(now), Ordering::Relaxed);
     }
 
+    /// Whether a failed delivery is still held against Kafka, however old it is.
+    pub fn has_failed(&self) -> bool {
+        self.failed_ms.load(Ordering::Relaxed) != NEVER
+    }
+
     /// Kafka acknowledged a record.
     pub fn delivered(&self, now: Duration) {
         self.delivered_ms.store(millis(now), Ordering::Relaxed);
-        if self.failed_ms.load(Ordering::Relaxed) != NEVER {
+        if self.has_failed() {
             self.failed_ms.store(NEVER, Ordering::Relaxed);
         }
     }

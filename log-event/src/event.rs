@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use memchr::memchr2;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -216,7 +217,7 @@ impl<'de> Visitor<'de> for EventVisitor<'_> {
         while let Some(name) = map.next_key_seed(Name)? {
             fields.is_empty = false;
             names.check(&name, faults)?;
-            if RESERVED_FIELDS.contains(&&*name) {
+            if name.starts_with('_') && RESERVED_FIELDS.contains(&&*name) {
                 return faults.stop(EventError::ReservedName(name.into_owned()));
             }
             if name == "timestamp" {
@@ -241,6 +242,10 @@ fn check_type<E: serde::de::Error>(
     kind: &'static str,
     faults: &mut Faults,
 ) -> Result<(), E> {
+    // Most fields are strings, and one alone must not be.
+    if kind == STRING && name != "metadata" {
+        return Ok(());
+    }
     let expected = if STRING_FIELDS.contains(&name) {
         STRING
     } else if name == "metadata" {
@@ -406,24 +411,48 @@ impl<'de> Visitor<'de> for Name {
 #[derive(Default)]
 struct Names<'a> {
     few: Vec<Cow<'a, str>>,
+    /// The [`Names::mark`]s of the few: a name whose mark is missing is new.
+    marks: u64,
     many: HashSet<Cow<'a, str>>,
 }
 
 impl<'a> Names<'a> {
     const FEW: usize = 24;
+    /// Most events have no more, and their list never grows.
+    const USUAL: usize = 8;
 
-    fn check<E: serde::de::Error>(&self, name: &str, faults: &mut Faults) -> Result<(), E> {
-        if self.few.iter().any(|seen| seen == name) || self.many.contains(name) {
-            return faults.stop(EventError::DuplicateName(name.to_owned()));
+    #[expect(clippy::ptr_arg, reason = "a name that is not borrowed has an escape")]
+    fn check<E: serde::de::Error>(
+        &self,
+        name: &Cow<'_, str>,
+        faults: &mut Faults,
+    ) -> Result<(), E> {
+        let is_among_few =
+            self.marks & Self::mark(name) != 0 && self.few.iter().any(|seen| seen == name);
+        if is_among_few || self.many.contains(&**name) {
+            return faults.stop(EventError::DuplicateName(name.clone().into_owned()));
         }
-        if name.contains('\0') {
+        // Only an escape can write one (RFC 8259 §7), and a name with an escape is not borrowed.
+        if matches!(name, Cow::Owned(_)) && name.contains('\0') {
             return faults.stop(EventError::NulInName(name.replace('\0', "\\u0000")));
         }
         Ok(())
     }
 
+    /// One bit of 64, by which most names differ.
+    fn mark(name: &str) -> u64 {
+        let bytes = name.as_bytes();
+        let [first, last] = [bytes.first(), bytes.last()].map(|byte| byte.copied().unwrap_or(0));
+        let mixed = bytes.len() ^ usize::from(first) ^ (usize::from(last) << 2);
+        1 << (mixed % 64)
+    }
+
     fn add(&mut self, name: Cow<'a, str>) {
         if self.few.len() < Self::FEW {
+            if self.few.is_empty() {
+                self.few.reserve(Self::USUAL);
+            }
+            self.marks |= Self::mark(&name);
             self.few.push(name);
         } else {
             self.many.insert(name);
@@ -441,8 +470,13 @@ fn read_timestamp(raw: &RawValue) -> Result<(Timestamp, Option<String>), EventEr
     };
     match text.as_bytes().first() {
         Some(b'"') => {
-            let text: String = serde_json::from_str(text)
-                .map_err(|error| EventError::InvalidJson(error.to_string()))?;
+            let inner = &text[1..text.len() - 1];
+            let text: Cow<'_, str> = if inner.contains('\\') {
+                serde_json::from_str(text)
+                    .map_err(|error| EventError::InvalidJson(error.to_string()))?
+            } else {
+                Cow::Borrowed(inner)
+            };
             let moment = Timestamp::parse(&text).map_err(EventError::InvalidTimestamp)?;
             let normal = (!is_normal(&text)).then(|| moment.to_rfc3339());
             Ok((moment, normal))
@@ -485,7 +519,7 @@ fn replace<'a>(text: &'a str, part: &str, normal: &str) -> Cow<'a, [u8]> {
 
 /// In JSON a raw line break is only ever white space between tokens.
 fn on_one_line(json: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    if !json.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+    if memchr2(b'\n', b'\r', &json).is_none() {
         return json;
     }
     let mut json = json.into_owned();

@@ -59,7 +59,7 @@ fn usable_tenant(bytes: &[u8]) -> Option<&str> {
 }
 
 fn decimal(bytes: &[u8]) -> Option<i64> {
-    // 19 digits always fit into 64 bits.
+    // 19 digits always fit into 64 bits, so nothing below wraps.
     if !(1..=19).contains(&bytes.len()) {
         return None;
     }
@@ -69,7 +69,7 @@ fn decimal(bytes: &[u8]) -> Option<i64> {
         if digit > 9 {
             return None;
         }
-        number = number * 10 + u64::from(digit);
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
     }
     i64::try_from(number).ok()
 }

@@ -14,9 +14,10 @@ use log_event::timestamp::Timestamp;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::reports::{Reports, cause};
+use super::topic_producer::TopicProducer;
 use super::{RequestState, Shared};
 use crate::decode::{Beside, Record};
 use crate::delivery::{Fate, fate};
@@ -30,10 +31,9 @@ pub(super) struct KafkaClient {
 
 /// What the requests and the thread share.
 pub(super) struct Line {
-    producer: BaseProducer<Reports>,
+    producer: TopicProducer<Reports>,
     grouping: Mutex<Grouping<Waiting>>,
     stop: AtomicBool,
-    topic: String,
     batch_bytes_max: usize,
     shared: Arc<Shared>,
 }
@@ -64,14 +64,13 @@ impl KafkaClient {
             line: OnceLock::new(),
         })?;
         let line = Arc::new(Line {
-            producer,
+            producer: TopicProducer::new(producer, topic)?,
             grouping: Mutex::default(),
             stop: AtomicBool::new(false),
-            topic: topic.to_owned(),
             batch_bytes_max,
             shared: Arc::clone(shared),
         });
-        let reports = line.producer.context();
+        let reports = line.producer.producer().context();
         reports.line.get_or_init(|| Arc::downgrade(&line));
         let thread = {
             let line = Arc::clone(&line);
@@ -88,7 +87,12 @@ impl KafkaClient {
 
     /// librdkafka's own view.
     pub(super) fn producer(&self) -> &BaseProducer<Reports> {
-        &self.line.producer
+        self.line.producer.producer()
+    }
+
+    /// All records of a request are reported, which went as part of this.
+    pub(super) fn reported(&self, group: Group) {
+        self.line.reported(group);
     }
 
     /// Hands over the records of one request, now or with the next group.
@@ -99,8 +103,7 @@ impl KafkaClient {
         state: &Arc<RequestState>,
     ) {
         let bytes = records.iter().map(|record| record.json.len()).sum();
-        let n = records.len();
-        let goes = self.line.grouping().goes_at_once(n, bytes);
+        let goes = self.line.grouping().goes_at_once(bytes);
         if let Some(group) = goes {
             self.line.send_all(group, &records, beside, state);
             self.line.go_on();
@@ -114,7 +117,7 @@ impl KafkaClient {
             state: Arc::clone(state),
         };
         let now = self.line.now();
-        self.line.grouping().hold(now, waiting, n, bytes);
+        self.line.grouping().hold(now, waiting, bytes);
         self.line.go_on();
     }
 
@@ -122,7 +125,7 @@ impl KafkaClient {
     pub(super) fn flush(&self, timeout: Duration) -> KafkaResult<()> {
         let waiting = self.line.grouping().take_all();
         self.line.send_waiting(waiting);
-        self.line.producer.flush(timeout)
+        self.producer().flush(timeout)
     }
 
     /// Hands over through this producer what still waits for another one, which failed.
@@ -130,9 +133,8 @@ impl KafkaClient {
         let (_, waiting) = failed.line.grouping().take_all();
         let now = self.line.now();
         for request in waiting {
-            let n = request.records.len();
             let bytes = request.records.iter().map(|record| record.json.len()).sum();
-            self.line.grouping().hold(now, request, n, bytes);
+            self.line.grouping().hold(now, request, bytes);
         }
         self.line.go_on();
     }
@@ -171,14 +173,14 @@ impl Line {
     /// Hears reports, and hands over what waited for them, until the end.
     fn hear(&self) {
         while !self.stop.load(Ordering::Relaxed) {
-            self.producer.poll(HOLD_MAX);
+            self.producer.producer().poll(HOLD_MAX);
             self.go_on();
         }
     }
 
-    /// One record of a group is no longer on its way.
+    /// One request of a group is no longer on its way.
     pub(super) fn reported(&self, group: Group) {
-        self.grouping().reported(group, 1);
+        self.grouping().reported(group);
         self.go_on();
     }
 
@@ -218,29 +220,27 @@ impl Line {
         state: &Arc<RequestState>,
     ) {
         state.goes_as(group);
-        let mut unsent = 0;
+        let mut is_last = false;
         for (n, record) in records.iter().enumerate() {
             match self.send(record, beside, state) {
                 Ok(()) => {}
                 Err(code) if self.fate(code, record) == Fate::TooLarge => {
                     state.is_too_large(record.position);
-                    state.settle(1);
-                    unsent += 1;
+                    is_last = state.settle(1);
                 }
                 Err(code) => {
                     // None of the rest is sent: it would only be answered the same.
                     let rest = records.len() - n;
                     state.failed(Fate::NotKept, rest, || code.to_string());
-                    state.settle(rest);
                     self.count_failures(code, rest);
-                    unsent += rest;
+                    is_last = state.settle(rest);
                     break;
                 }
             }
         }
-        if unsent > 0 {
-            // Of these nobody will hear.
-            self.grouping().reported(group, unsent);
+        if is_last {
+            // Nobody will hear of it.
+            self.grouping().reported(group);
         }
     }
 
@@ -270,20 +270,12 @@ impl Line {
                 value: Some(tenant.as_str()),
             });
         }
-        let sent = self.producer.send(
-            BaseRecord::<(), [u8], _>::with_opaque_to(&self.topic, Arc::clone(state))
-                .payload(&record.json)
-                .timestamp(beside.received.millis())
-                .headers(headers),
-        );
-        match sent {
-            Ok(()) => {
-                let bytes = record.json.len() as u64;
-                self.shared.metrics.produced_bytes.inc_by(bytes);
-                Ok(())
-            }
-            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
-        }
+        let received = beside.received.millis();
+        self.producer
+            .send(&record.json, received, headers, Arc::clone(state))?;
+        let bytes = record.json.len() as u64;
+        self.shared.metrics.produced_bytes.inc_by(bytes);
+        Ok(())
     }
 
     fn fate(&self, code: RDKafkaErrorCode, record: &Record<'_>) -> Fate {

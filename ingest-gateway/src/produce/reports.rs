@@ -52,11 +52,14 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Arc<RequestState>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, state: Arc<RequestState>) {
-        let now = self.shared.started.elapsed();
+        let now = || self.shared.started.elapsed();
         match result {
             Ok(_) => {
-                state.acknowledged.fetch_add(1, Ordering::Relaxed);
-                self.shared.reachability.delivered(now);
+                // While all is well, once a request is often enough.
+                let is_first = state.acknowledged.fetch_add(1, Ordering::Relaxed) == 0;
+                if is_first || self.shared.reachability.has_failed() {
+                    self.shared.reachability.delivered(now());
+                }
             }
             Err((error, message)) => {
                 let code = error
@@ -79,15 +82,15 @@ impl ProducerContext for Reports {
                     failed => {
                         let told = || told(code, message.topic());
                         state.failed(failed, 1, told);
-                        self.shared.reachability.delivery_failed(now, told);
+                        self.shared.reachability.delivery_failed(now(), told);
                     }
                 }
             }
         }
-        let group = state.group();
-        state.settle(1);
-        if let Some(line) = self.line.get().and_then(Weak::upgrade) {
-            line.reported(group);
+        if state.settle(1)
+            && let Some(line) = self.line.get().and_then(Weak::upgrade)
+        {
+            line.reported(state.group());
         }
     }
 }
