@@ -75,7 +75,7 @@ pub const PROGRAM: Program = Program {
         Setting::new(
             "bulk-bytes",
             "SIZE",
-            "4MiB",
+            "3MiB",
             "A bulk request is sent before it grows beyond this",
         ),
         Setting::new(
@@ -290,7 +290,9 @@ mod tests {
     fn the_defaults_are_a_configuration() {
         let (config, _) = read(&[]).unwrap();
         assert_eq!(config.topics, ["logs"]);
-        assert!(config.sink.bytes_held_max >= 2 * config.sink.bulk.bytes_max);
+        // As many as may be on their way at once.
+        let full = config.sink.bulk_concurrency * config.sink.bulk.bytes_max;
+        assert!(config.sink.bytes_held_max >= full);
     }
 
     #[test]

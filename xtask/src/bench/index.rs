@@ -94,7 +94,7 @@ fn sizes(stage: &mut Stage, progress: &Progress) -> Result<Section> {
     let title = format!("By the size of a bulk and how many are under way: {n} documents");
     let mut section = Section::new(&title, &[RATE]).relative_to("512KiB, 3 at once");
     for _ in 0..stage.rounds {
-        for bytes in ["128KiB", "512KiB", "4MiB"] {
+        for bytes in ["128KiB", "512KiB", "3MiB"] {
             for concurrency in [1, 2, 3, 6] {
                 let figures = bodies(stage, n, bytes, concurrency, "index", false, &mut step)?;
                 section.add(
@@ -105,7 +105,7 @@ fn sizes(stage: &mut Stage, progress: &Progress) -> Result<Section> {
         }
     }
     section.note(
-        "es-sink's defaults are 3 at once and at most 4 MiB; with events of 250 bytes a bulk is about 500 KiB, \
+        "es-sink's defaults are 3 at once and at most 3 MiB; with events of 250 bytes a bulk is about 500 KiB, \
          because replies that refuse every item must fit into the memory limit.",
     );
     step.done("sizes of bulks");

@@ -215,7 +215,7 @@ fn memory(stage: &mut Stage, progress: &Progress) -> Result<Section> {
     for _ in 0..stage.rounds {
         for limit in ["48MiB", "64MiB", "128MiB", "256MiB"] {
             // A small limit has no room for two of the usual requests.
-            let bulk = if limit == "48MiB" { "1MiB" } else { "4MiB" };
+            let bulk = if limit == "48MiB" { "1MiB" } else { "3MiB" };
             let arguments = ["--memory-limit", limit, "--bulk-bytes", bulk];
             let own = stage.sink_into_null(&topic, load.events, &arguments, &mut step)?;
             section.add(&format!("--memory-limit {limit}"), own);
