@@ -1,11 +1,12 @@
 //! `cargo xtask up`: the whole pipeline on this machine, until Ctrl-C.
 //!
 //! In the flow: `prerequisites` → `secrets`, `security` (with --secure) → `layout` → `engines` → `services` → `haproxy` →
-//! `ship_logs`, then supervision (`stack`): what dies is started again. Whatever ends it (a signal, a failure halfway) stops everything in reverse
+//! `ship_logs`, `scrape`, then supervision (`stack`): what dies is started again. Whatever ends it (a signal, a failure halfway) stops everything in reverse
 //! order. Not here: how one process is started and stopped (`process`).
 
 pub mod haproxy;
 pub mod layout;
+mod scrape;
 pub mod secrets;
 pub mod security;
 pub(crate) mod stack;
@@ -43,6 +44,9 @@ const FOUND_WITHIN: Duration = Duration::from_secs(90);
 const HEAPS_MIB: [u32; 2] = [512, 1024];
 /// The same, where there are three of each.
 pub(crate) const HEAPS_IN_CLUSTER_MIB: [u32; 2] = [384, 768];
+
+/// In the directory with the data: what a Prometheus is to scrape.
+const SCRAPE: &str = "prometheus.yml";
 
 /// What `cargo xtask up` can be told.
 #[derive(Debug, Clone, Args)]
@@ -256,6 +260,10 @@ fn bring_up(
     step.done(&format!(
         "{accepted} events of the engines' own logs are searchable"
     ));
+    let secrets = security.map(|one| &one.secrets);
+    let watched = scrape::configuration(layout, secrets, &workspace.root);
+    let path = data.join(SCRAPE);
+    fs::write(&path, watched).with_context(|| format!("cannot write `{}`", path.display()))?;
     progress.say(&addresses(layout, security, data, &query));
     Ok(shipper)
 }
@@ -366,7 +374,11 @@ fn addresses(layout: &Layout, security: Option<&Security>, data: &Path, query: &
             behind(&ports.query_apis),
         ));
     }
-    text.push_str(&format!("\n  logs, data  {}\n", data.display()));
+    text.push_str(&format!(
+        "\n  watch       prometheus --config.file={}\n  logs, data  {}\n",
+        data.join(SCRAPE).display(),
+        data.display()
+    ));
     let mut proof = String::new();
     if let Some(security) = security {
         let secrets = &security.secrets;
