@@ -1,9 +1,10 @@
 //! `cargo xtask dashboards`: writes Grafana's dashboards, so that all panels have their units, limits and legends alike.
 //!
-//! In the flow: `panel` (what a panel is) → `overview`, `gateway`, `sink`, `search` (what is on them, with `shared`) →
-//! **`dashboards`** → `deploy/grafana/dashboards/`. What is committed must be what is written: a test compares. Whether
-//! every expression finds data, the live tests ask a Prometheus.
+//! In the flow: `panel` (what a panel is) → `overview`, `gateway`, `sink`, `archive`, `search` (what is on them, with
+//! `shared`) → **`dashboards`** → `deploy/grafana/dashboards/`. What is committed must be what is written: a test
+//! compares. Whether every expression finds data, the live tests ask a Prometheus.
 
+mod archive;
 mod gateway;
 mod overview;
 pub mod panel;
@@ -36,11 +37,12 @@ pub fn dashboards() -> Result<()> {
     Ok(())
 }
 
-fn all() -> [Dashboard; 4] {
+fn all() -> [Dashboard; 5] {
     [
         overview::dashboard(),
         gateway::dashboard(),
         sink::dashboard(),
+        archive::dashboard(),
         search::dashboard(),
     ]
 }

@@ -19,7 +19,7 @@ use clap::Args;
 use self::provoke::{INCIDENTS, Incident};
 use self::stack::Stack;
 use crate::interrupt::{Interrupt, POLL};
-use crate::prerequisites::{self, ALERTS, BUILD, ENGINES};
+use crate::prerequisites::{self, ALERTS, ARCHIVE, BUILD, ENGINES};
 use crate::progress::Progress;
 use crate::prometheus::{ALERT_RULES, SHIPPED, shipped};
 use crate::workspace::{Lock, Workspace};
@@ -72,7 +72,7 @@ pub fn incidents(options: &Options) -> Result<()> {
         fs::remove_dir_all(&directory)
             .with_context(|| format!("cannot wipe `{}`", directory.display()))?;
     }
-    prerequisites::ensure(&[BUILD, ENGINES, ALERTS], &progress, &interrupt)?;
+    prerequisites::ensure(&[BUILD, ENGINES, ARCHIVE, ALERTS], &progress, &interrupt)?;
     let mut stack = Stack::start(&workspace, directory, &progress, &interrupt)?;
     let mut told = Vec::new();
     for incident in chosen {

@@ -15,7 +15,7 @@ pub(super) fn dashboard() -> Dashboard {
             ("Traffic", traffic()),
             ("Refused", refused()),
             ("Kafka", kafka()),
-            shared::front_door("ingest_gateway"),
+            shared::front_door("ingest_gateway", &[]),
             shared::process(),
         ],
     }

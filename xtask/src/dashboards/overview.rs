@@ -30,7 +30,7 @@ fn now() -> Vec<Panel> {
             "Instances that do not answer.",
         )
         .line(
-            r#"count(up{job=~"ingest-gateway|es-sink|query-api"} == 0) or vector(0)"#,
+            r#"count(up{job=~"ingest-gateway|es-sink|archive-sink|query-api"} == 0) or vector(0)"#,
             "",
         )
         .bad_above(1.0)
@@ -141,17 +141,17 @@ fn services() -> Vec<Panel> {
     vec![
         Panel::graph("Up", Unit::Count, "1 while an instance answers.")
             .line(
-                r#"up{job=~"ingest-gateway|es-sink|query-api"}"#,
+                r#"up{job=~"ingest-gateway|es-sink|archive-sink|query-api"}"#,
                 "{{job}} {{instance}}",
             )
             .bad_below(1.0)
             .alert("ServiceDown"),
         Panel::graph("CPU", Unit::Count, "Cores in use.").line(
-            r#"rate(process_cpu_seconds_total{job=~"ingest-gateway|es-sink|query-api"}[$rate])"#,
+            r#"rate(process_cpu_seconds_total{job=~"ingest-gateway|es-sink|archive-sink|query-api"}[$rate])"#,
             "{{job}} {{instance}}",
         ),
         Panel::graph("Memory", Unit::Bytes, "What a process holds resident.").line(
-            r#"process_resident_memory_bytes{job=~"ingest-gateway|es-sink|query-api"}"#,
+            r#"process_resident_memory_bytes{job=~"ingest-gateway|es-sink|archive-sink|query-api"}"#,
             "{{job}} {{instance}}",
         ),
     ]

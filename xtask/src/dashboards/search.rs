@@ -14,7 +14,16 @@ pub(super) fn dashboard() -> Dashboard {
         rows: vec![
             ("Requests", requests()),
             ("Elasticsearch", elasticsearch()),
-            shared::front_door("query_api"),
+            shared::front_door(
+                "query_api",
+                &[
+                    shared::ELASTICSEARCH,
+                    (
+                        "sink_credentials_stale",
+                        "credentials for the sinks of {{instance}}",
+                    ),
+                ],
+            ),
             shared::process(),
         ],
     }

@@ -36,26 +36,58 @@ pub(super) fn process() -> (&'static str, Vec<Panel>) {
     ("Process", panels)
 }
 
-/// Connections in, and what lets clients in. `service` is the prefix of its metrics.
-pub(super) fn front_door(service: &str) -> (&'static str, Vec<Panel>) {
+/// A file that says who a service is to others: its metric, and its legend.
+pub(super) type Credentials = (&'static str, &'static str);
+/// Of services that ask Elasticsearch.
+pub(super) const ELASTICSEARCH: Credentials = (
+    "elasticsearch_credentials_stale",
+    "credentials for Elasticsearch of {{instance}}",
+);
+
+/// Connections in, what lets clients in, and what lets the service in elsewhere. `service` is the prefix of its metrics.
+pub(super) fn front_door(service: &str, credentials: &[Credentials]) -> (&'static str, Vec<Panel>) {
+    let of = |metric: &str| format!("{service}_{metric}{{$of}}");
+    let connections = Panel::graph(
+        "Connections",
+        Unit::Share,
+        "Open ones, of those that may be open; further clients wait.",
+    )
+    .line(
+        format!(
+            "{} / {}",
+            of("open_connections"),
+            of("open_connections_limit")
+        ),
+        "{{instance}}",
+    )
+    .bad_above(0.9)
+    .alert("ConnectionsNearlyFull");
+    let mut panels = vec![connections];
+    panels.extend(files(service, credentials).1);
+    ("Connections, certificates and keys", panels)
+}
+
+/// What lets clients in, and what lets the service in elsewhere.
+pub(super) fn files(service: &str, credentials: &[Credentials]) -> (&'static str, Vec<Panel>) {
     let of = |metric: &str| format!("{service}_{metric}{{$of}}");
     let left = |metric: &str| format!("{} - time()", of(metric));
+    let mut faults = Panel::graph(
+        "Files with a fault",
+        Unit::Count,
+        "1: the file has changed and cannot be read; what it said before counts.",
+    )
+    .line(of("tls_certificates_stale"), "certificate of {{instance}}")
+    .line(of("api_keys_stale"), "keys of {{instance}}")
+    .bad_above(1.0)
+    .alert("CertificateStale")
+    .alert("KeyFileStale");
+    for (metric, legend) in credentials {
+        faults = faults.line(of(metric), legend);
+    }
+    if !credentials.is_empty() {
+        faults = faults.alert("CredentialsStale");
+    }
     let panels = vec![
-        Panel::graph(
-            "Connections",
-            Unit::Share,
-            "Open ones, of those that may be open; further clients wait.",
-        )
-        .line(
-            format!(
-                "{} / {}",
-                of("open_connections"),
-                of("open_connections_limit")
-            ),
-            "{{instance}}",
-        )
-        .bad_above(0.9)
-        .alert("ConnectionsNearlyFull"),
         Panel::graph(
             "The certificate is good for",
             Unit::Seconds,
@@ -81,16 +113,7 @@ pub(super) fn front_door(service: &str) -> (&'static str, Vec<Panel>) {
         )
         .bad_below(7.0 * DAY)
         .alert("ApiKeyExpires"),
-        Panel::graph(
-            "Files with a fault",
-            Unit::Count,
-            "1: the file has changed and cannot be read; what it said before counts.",
-        )
-        .line(of("tls_certificates_stale"), "certificate of {{instance}}")
-        .line(of("api_keys_stale"), "keys of {{instance}}")
-        .bad_above(1.0)
-        .alert("CertificateStale")
-        .alert("KeyFileStale"),
+        faults,
     ];
-    ("Connections, certificates and keys", panels)
+    ("Certificates and keys", panels)
 }

@@ -16,6 +16,7 @@ pub(super) fn dashboard() -> Dashboard {
             ("Flow", flow()),
             ("Trouble", trouble()),
             ("Kafka", kafka()),
+            shared::files("es_sink", &[shared::ELASTICSEARCH]),
             shared::process(),
         ],
     }

@@ -80,6 +80,11 @@ pub(super) const INCIDENTS: &[Incident] = &[
         provoke: broken_keys,
     },
     Incident {
+        cause: "the file with the sink's credentials has a fault",
+        alerts: &["CredentialsStale"],
+        provoke: broken_login,
+    },
+    Incident {
         cause: "a gateway is stopped",
         alerts: &["ServiceDown"],
         provoke: stopped_gateway,
@@ -125,13 +130,27 @@ pub(super) const INCIDENTS: &[Incident] = &[
         provoke: sink_without_elasticsearch,
     },
     Incident {
+        cause: "no sink runs",
+        alerts: &["SinkReadsNothing", "ServiceDown"],
+        provoke: stopped_sink,
+    },
+    Incident {
+        cause: "PostgreSQL is stopped",
+        alerts: &["PostgresqlFailing", "ArchiveFallsBehind"],
+        provoke: postgres_stopped,
+    },
+    Incident {
         cause: "Kafka stalls for 1.8 s again and again",
         alerts: &["KafkaAcknowledgesSlowly"],
         provoke: kafka_stalls,
     },
     Incident {
         cause: "Kafka is stopped",
-        alerts: &["KafkaUnreachable", "GatewayUnavailable"],
+        alerts: &[
+            "KafkaUnreachable",
+            "GatewayUnavailable",
+            "ArchiveReadsNothing",
+        ],
         provoke: kafka_stopped,
     },
     Incident {
@@ -214,6 +233,11 @@ fn broken_keys(stack: &mut Stack) -> Result<Heal> {
     heal(|stack| stack.write_keys(""))
 }
 
+fn broken_login(stack: &mut Stack) -> Result<Heal> {
+    stack.write_login(false)?;
+    heal(|stack| stack.write_login(true))
+}
+
 fn stopped_gateway(stack: &mut Stack) -> Result<Heal> {
     stack.narrow_gateway.process.stop()?;
     heal(|stack| stack.narrow_gateway.process.start(&stack.interrupt))
@@ -283,6 +307,16 @@ fn sink_without_elasticsearch(stack: &mut Stack) -> Result<Heal> {
         stack.mend(Link::Sink)?;
         stack.sink.process.wait_until_ready(&stack.interrupt)
     })
+}
+
+fn stopped_sink(stack: &mut Stack) -> Result<Heal> {
+    stack.sink.process.stop()?;
+    heal(|stack| stack.sink.process.start(&stack.interrupt))
+}
+
+fn postgres_stopped(stack: &mut Stack) -> Result<Heal> {
+    stack.database.stop()?;
+    heal(|stack| stack.database.start(&stack.interrupt))
 }
 
 fn kafka_stalls(stack: &mut Stack) -> Result<Heal> {

@@ -1,5 +1,6 @@
-//! What the incidents happen to: a pipeline with a fault proxy before Elasticsearch, a second gateway with keys and
-//! narrow limits, a second query-api with a certificate, a load, searches, and a Prometheus that looks at all of it.
+//! What the incidents happen to: a pipeline with a fault proxy before Elasticsearch, an archive, a second gateway with
+//! keys and narrow limits, a second query-api with a certificate, a load, searches, and a Prometheus that looks at all
+//! of it.
 //!
 //! In the flow: part of `incidents`. Not here: what goes wrong (`provoke`).
 
@@ -16,6 +17,7 @@ use super::activity::Activity;
 use crate::certificates::Authority;
 use crate::engines::free_port;
 use crate::engines::kafka_tools::KafkaTools;
+use crate::engines::postgres::Server;
 use crate::engines::provision::provision;
 use crate::http;
 use crate::interrupt::Interrupt;
@@ -41,6 +43,8 @@ const NARROW: [(&str, &str); 5] = [
 ];
 /// As many bulk shards wait for the node's two threads; more are rejected. The sinks alone stay below.
 const WRITE_QUEUE: &str = "16";
+/// The local Elasticsearch asks nobody who he is.
+const LOGIN: &str = "logflow:secret\n";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A link that the fault proxy can harm.
@@ -68,6 +72,8 @@ pub(super) struct Stack {
     pub(super) key_file: PathBuf,
     /// With a quota of one request a second, and without one.
     pub(super) keys: [Key; 2],
+    /// What the sink shows to Elasticsearch.
+    pub(super) login: PathBuf,
     binaries: Binaries,
     control: String,
     // In the order in which they are to be dropped when something fails.
@@ -80,6 +86,8 @@ pub(super) struct Stack {
     pub(super) sink: Service,
     query_api: Service,
     secured_query_api: Service,
+    archive_sink: Service,
+    pub(super) database: Process,
     proxy: Process,
     pub(super) pipeline: Pipeline,
 }
@@ -108,7 +116,23 @@ impl Stack {
             ..pipeline.wiring.clone()
         };
         let query_flags = behind(search_door).query_flags();
-        let sink = pipeline.service("es-sink", &behind(sink_door).sink_flags())?;
+        let login = directory.join("login");
+        write(&login, LOGIN)?;
+        let mut sink_flags = behind(sink_door).sink_flags();
+        sink_flags.extend([
+            "--elasticsearch-credentials".to_owned(),
+            login.display().to_string(),
+        ]);
+        let sink = pipeline.service("es-sink", &sink_flags)?;
+        let server = Server {
+            name: "postgresql".to_owned(),
+            port: free_port()?,
+            directory: directory.join("postgresql"),
+        };
+        let mut database = Process::new(server.prepare(interrupt)?);
+        database.start(interrupt)?;
+        let archive_flags = pipeline.wiring.archive_flags(&server.url());
+        let archive_sink = pipeline.service("archive-sink", &archive_flags)?;
         let query_api = pipeline.service("query-api", &query_flags)?;
         let gateway = pipeline.service("ingest-gateway", &pipeline.wiring.gateway_flags())?;
 
@@ -150,6 +174,7 @@ impl Stack {
             jobs: vec![
                 job("ingest-gateway", &[&gateway, &narrow_gateway], &[]),
                 job("es-sink", &[&sink], &[]),
+                job("archive-sink", &[&archive_sink], &[]),
                 job("query-api", &[&query_api], &[&secured_query_api]),
             ],
             haste: HASTE,
@@ -171,6 +196,7 @@ impl Stack {
             authority,
             key_file,
             keys,
+            login,
             binaries,
             control,
             _searches: searches,
@@ -182,6 +208,8 @@ impl Stack {
             sink,
             query_api,
             secured_query_api,
+            archive_sink,
+            database,
             proxy,
             pipeline,
         })
@@ -250,6 +278,11 @@ impl Stack {
         Ok(key(&self.binaries, "leaving", &["--expires", expires], "")?.entry)
     }
 
+    /// What the sink shows to Elasticsearch, as it was, or with a fault.
+    pub(super) fn write_login(&self, is_whole: bool) -> Result<()> {
+        write(&self.login, if is_whole { LOGIN } else { "logflow" })
+    }
+
     /// The key file with more at its end.
     pub(super) fn write_keys(&self, more: &str) -> Result<()> {
         write(&self.key_file, &(key_entries(&self.keys) + more))
@@ -263,9 +296,11 @@ impl Stack {
             &mut self.sink,
             &mut self.query_api,
             &mut self.secured_query_api,
+            &mut self.archive_sink,
         ];
         self.prometheus_process.stop()?;
         self.pipeline.stop(services)?;
+        self.database.stop()?;
         self.proxy.stop().map(drop)
     }
 }

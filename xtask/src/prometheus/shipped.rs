@@ -16,7 +16,7 @@ pub struct Job {
     pub secured: Vec<String>,
 }
 
-/// The configuration with these instances, scraped and evaluated every second.
+/// The configuration with these instances, scraped and evaluated every second. A job may be commented out there.
 ///
 /// # Errors
 /// When it lacks a job or an interval that it is to have.
@@ -28,7 +28,8 @@ pub fn configuration(shipped: &str, jobs: &[Job]) -> Result<String> {
     }
     for job in jobs {
         let name = format!("  - job_name: {}\n", job.name);
-        let start = text.find(&name);
+        let commented_out = format!("  # - job_name: {}\n", job.name);
+        let start = text.find(&name).or_else(|| text.find(&commented_out));
         let start = start.with_context(|| format!("there is no job `{}`", job.name))?;
         let end = text[start..].find("\n\n").map(|length| start + length + 1);
         let groups = group(&job.clear, "http") + &group(&job.secured, "https");
@@ -126,9 +127,10 @@ pub fn selectors(expression: &str) -> Vec<String> {
 }
 
 /// What the names of the metrics of services and of recording rules begin with.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "ingest_gateway_",
     "es_sink_",
+    "archive_sink_",
     "query_api_",
     "process_",
     "job:",
@@ -150,17 +152,19 @@ mod tests {
         };
         let text = configuration(
             shipped,
-            &["ingest-gateway", "es-sink", "query-api"].map(job),
+            &["ingest-gateway", "es-sink", "archive-sink", "query-api"].map(job),
         );
         let text = text.unwrap();
-        assert!(!text.contains("15s") && !text.contains(":3000") && !text.contains(":5000"));
+        for shipped in ["15s", ":3000", ":5000", ":9102", ":9104"] {
+            assert!(!text.contains(shipped), "{shipped}: {text}");
+        }
         assert_eq!(
             text.matches("targets: [127.0.0.1:1, 127.0.0.1:2]").count(),
-            3
+            4
         );
-        assert_eq!(text.matches("targets: [127.0.0.1:3]").count(), 3);
-        let error = configuration(shipped, &[job("archive")]).unwrap_err();
-        assert_eq!(error.to_string(), "there is no job `archive`");
+        assert_eq!(text.matches("targets: [127.0.0.1:3]").count(), 4);
+        let error = configuration(shipped, &[job("node")]).unwrap_err();
+        assert_eq!(error.to_string(), "there is no job `node`");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use service::access::api_keys::NewKey;
 use xtask::certificates::Authority;
 use xtask::dashboards;
 use xtask::engines::free_port;
+use xtask::engines::postgres::Server;
 use xtask::prometheus::shipped::{Job, selectors};
 use xtask::prometheus::{Prometheus, RULES, SHIPPED};
 use yaml_rust2::{Yaml, YamlLoader};
@@ -59,8 +60,11 @@ fn each_expression_of_each_panel_and_rule_finds_data_and_no_alert_is_due_while_a
     let gateway = stage.gateway(&[])?;
     let sink = stage.sink(&[])?;
     let query_api = stage.query_api(&[])?;
-    let secured = secured(stage)?;
-    let prometheus = scraping(stage, [&gateway, &sink, &query_api], &secured)?;
+    let (database, _database_process) = stage.postgres()?;
+    let archive_sink = stage.archive_sink(&database, &[])?;
+    let secured = secured(stage, &database)?;
+    let clear = [&gateway, &sink, &archive_sink, &query_api];
+    let prometheus = scraping(stage, clear, &secured)?;
     let _process = prometheus_process(stage, &prometheus)?;
     let load = Load::through(stage, &gateway, &LOAD)?;
 
@@ -96,50 +100,67 @@ fn each_expression_of_each_panel_and_rule_finds_data_and_no_alert_is_due_while_a
     })
 }
 
-/// A gateway and a query-api with certificates and keys, so that the metrics of both are there; `host:port` of each.
-fn secured(stage: &mut Stage<'_>) -> Result<[Part; 2]> {
+/// What is scraped, in this order: one of each in the clear, and one that is secured.
+const JOBS: [&str; 4] = ["ingest-gateway", "es-sink", "archive-sink", "query-api"];
+
+/// One of each with a certificate, with keys, and where it takes them with credentials in files, so that the metrics of
+/// all these are there.
+fn secured(stage: &mut Stage<'_>, database: &Server) -> Result<[Part; 4]> {
     let authority = Authority::new(&stage.directory, &stage.interrupt())?;
     let server = authority.vouch("server", "IP:127.0.0.1")?;
     let expires = Timestamp::parse("2200-01-01T00:00:00Z").ok();
     let key = NewKey::make("shop-web", &[Scope::Ingest], None, expires, [1; 32]);
     let keys = stage.directory.join("keys.toml");
     fs::write(&keys, key.map_err(anyhow::Error::msg)?.entry)?;
+    // An Elasticsearch without security asks for none.
+    let login = stage.directory.join("login");
+    fs::write(&login, "logflow:secret\n")?;
     let path = |path: &Path| path.display().to_string();
-    let [certificate, key, keys] = [&server.certificate, &server.key, &keys].map(|file| path(file));
-    let flags = [
-        "--tls-cert",
-        &certificate,
-        "--tls-key",
-        &key,
-        "--api-keys",
-        &keys,
+    let files = [&server.certificate, &server.key, &keys, &login];
+    let [certificate, key, keys, login] = files.map(|file| path(file));
+    let front = [
+        ("--tls-cert", &certificate),
+        ("--tls-key", &key),
+        ("--api-keys", &keys),
     ];
-    let wired = stage.wiring.gateway_flags();
-    let mut gateway = stage.service("ingest-gateway", wired, &flags)?;
-    let wired = stage.wiring.query_flags();
-    let mut query_api = stage.service("query-api", wired, &flags)?;
-    // Their readiness is asked for in the clear; here Prometheus sees to it.
-    gateway.launch()?;
-    query_api.launch()?;
-    Ok([gateway, query_api])
+    let logins = [
+        ("--elasticsearch-credentials", &login),
+        ("--sink-credentials", &login),
+    ];
+    let wired = [
+        stage.wiring.gateway_flags(),
+        stage.wiring.sink_flags(),
+        stage.wiring.archive_flags(&database.url()),
+        stage.wiring.query_flags(),
+    ];
+    let logins = [&logins[..0], &logins[..1], &logins[..0], &logins];
+    let mut parts = Vec::new();
+    for ((name, wired), logins) in JOBS.iter().zip(wired).zip(logins) {
+        let flags = front.iter().chain(logins);
+        let flags: Vec<&str> = flags
+            .flat_map(|(flag, file)| [*flag, file.as_str()])
+            .collect();
+        let mut part = stage.service(name, wired, &flags)?;
+        // Its readiness is asked for in the clear; here Prometheus sees to it.
+        part.launch()?;
+        parts.push(part);
+    }
+    let parts: Result<[Part; 4], _> = parts.try_into();
+    parts.ok().context("one of each")
 }
 
-fn scraping(stage: &Stage<'_>, clear: [&Part; 3], secured: &[Part; 2]) -> Result<Prometheus> {
+fn scraping(stage: &Stage<'_>, clear: [&Part; 4], secured: &[Part; 4]) -> Result<Prometheus> {
     let address = |part: &Part| part.url().replace("http://", "");
-    let [gateway, sink, query_api] = clear.map(|part| vec![address(part)]);
-    let job = |name, clear, secured: &[&Part]| Job {
+    let jobs = JOBS.iter().zip(clear).zip(secured);
+    let jobs = jobs.map(|((name, clear), secured)| Job {
         name,
-        clear,
-        secured: secured.iter().map(|part| address(part)).collect(),
-    };
+        clear: vec![address(clear)],
+        secured: vec![address(secured)],
+    });
     Ok(Prometheus {
         port: free_port()?,
         directory: stage.directory.join("prometheus"),
-        jobs: vec![
-            job("ingest-gateway", gateway, &[&secured[0]]),
-            job("es-sink", sink, &[]),
-            job("query-api", query_api, &[&secured[1]]),
-        ],
+        jobs: jobs.collect(),
         haste: 1,
     })
 }
