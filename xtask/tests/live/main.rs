@@ -25,6 +25,7 @@ mod scenarios {
     pub(crate) mod dead_letters;
     pub(crate) mod redrive;
     pub(crate) mod operations;
+    pub(crate) mod upgrades;
     pub(crate) mod archive;
     pub(crate) mod holds;
     pub(crate) mod kills;
@@ -82,6 +83,7 @@ const THEMES: &[(&str, &[Scenario])] = &[
     ("dead_letters", scenarios::dead_letters::SCENARIOS),
     ("redrive", scenarios::redrive::SCENARIOS),
     ("operations", scenarios::operations::SCENARIOS),
+    ("upgrades", scenarios::upgrades::SCENARIOS),
     ("archive", scenarios::archive::SCENARIOS),
     ("holds", scenarios::holds::SCENARIOS),
     ("kills", scenarios::kills::SCENARIOS),
