@@ -23,18 +23,30 @@ pub(super) fn dashboard() -> Dashboard {
 
 fn behind() -> Vec<Panel> {
     vec![
-        Panel::graph("PostgreSQL fails", Unit::Count, "1 while it takes nothing at all.")
-            .line("archive_sink_postgres_failing{$of}", "{{instance}}")
-            .bad_above(1.0)
-            .alert("PostgresqlFailing"),
-        Panel::graph("Lag", Unit::Count, "Records in the log that are not archived.").line(
+        Panel::graph(
+            "PostgreSQL fails",
+            Unit::Count,
+            "1 while it takes nothing at all.",
+        )
+        .line("archive_sink_postgres_failing{$of}", "{{instance}}")
+        .bad_above(1.0)
+        .alert("PostgresqlFailing"),
+        Panel::graph(
+            "Lag",
+            Unit::Count,
+            "Records in the log that are not archived.",
+        )
+        .line(
             "max by (topic, partition) (archive_sink_consumer_lag_records{$of})",
             "{{topic}} {{partition}}",
         ),
-        Panel::graph("Time to catch up", Unit::Seconds, "At the pace of the last five minutes, all instances of a job together; a week stands for never.")
-            .line(r#"job:archive_sink_catch_up_seconds{job=~"$job"}"#, "{{job}}")
-            .alert("ArchiveFallsBehind"),
-        Panel::graph("Since the newest archived event", Unit::Seconds, "Its receipt. It grows while nobody sends anything, too.").line(
+        shared::catch_up("archive_sink", "ArchiveFallsBehind"),
+        Panel::graph(
+            "Since the newest archived event",
+            Unit::Seconds,
+            "Its receipt. It grows while nobody sends anything, too.",
+        )
+        .line(
             "time() - (archive_sink_newest_archived_timestamp_seconds{$of} > 0)",
             "{{instance}}",
         ),
@@ -94,22 +106,8 @@ fn flow() -> Vec<Panel> {
 
 fn kafka() -> Vec<Panel> {
     vec![
-        Panel::graph(
-            "Partitions",
-            Unit::Count,
-            "That are assigned to an instance.",
-        )
-        .line("archive_sink_assigned_partitions{$of}", "{{instance}}")
-        .alert("ArchiveReadsNothing"),
-        Panel::graph(
-            "Rebalances",
-            Unit::Count,
-            "Times within a quarter of an hour that partitions were assigned, revoked or lost.",
-        )
-        .line(
-            "increase(archive_sink_rebalances_total{$of}[15m])",
-            "{{instance}}",
-        ),
+        shared::partitions("archive_sink", "ArchiveReadsNothing"),
+        shared::rebalances("archive_sink"),
         Panel::graph(
             "Claimed by another",
             Unit::Count,
@@ -119,9 +117,6 @@ fn kafka() -> Vec<Panel> {
             "increase(archive_sink_deposed_total{$of}[15m])",
             "{{instance}}",
         ),
-        Panel::graph("Reachable", Unit::Count, "1 while a broker can be reached.")
-            .line("archive_sink_kafka_reachable{$of}", "{{instance}}")
-            .bad_below(1.0)
-            .alert("ArchiveReadsNothing"),
+        shared::kafka_reachable("archive_sink", "ArchiveReadsNothing"),
     ]
 }

@@ -36,6 +36,51 @@ pub(super) fn process() -> (&'static str, Vec<Panel>) {
     ("Process", panels)
 }
 
+/// How long a sink has to read until nothing is left.
+pub(super) fn catch_up(service: &str, alert: &'static str) -> Panel {
+    Panel::graph("Time to catch up", Unit::Seconds, "At the pace of the last five minutes, all instances of a job together; a week stands for never.")
+        .line(
+            format!(r#"job:{service}_catch_up_seconds{{job=~"$job"}}"#),
+            "{{job}}",
+        )
+        .alert(alert)
+}
+
+/// What a sink has of its group.
+pub(super) fn partitions(service: &str, alert: &'static str) -> Panel {
+    Panel::graph(
+        "Partitions",
+        Unit::Count,
+        "That are assigned to an instance.",
+    )
+    .line(
+        format!("{service}_assigned_partitions{{$of}}"),
+        "{{instance}}",
+    )
+    .alert(alert)
+}
+
+/// How often that changes.
+pub(super) fn rebalances(service: &str) -> Panel {
+    Panel::graph(
+        "Rebalances",
+        Unit::Count,
+        "Times within a quarter of an hour that partitions were assigned, revoked or lost.",
+    )
+    .line(
+        format!("increase({service}_rebalances_total{{$of}}[15m])"),
+        "{{instance}}",
+    )
+}
+
+/// Whether a sink has a broker to read from.
+pub(super) fn kafka_reachable(service: &str, alert: &'static str) -> Panel {
+    Panel::graph("Reachable", Unit::Count, "1 while a broker can be reached.")
+        .line(format!("{service}_kafka_reachable{{$of}}"), "{{instance}}")
+        .bad_below(1.0)
+        .alert(alert)
+}
+
 /// A file that says who a service is to others: its metric, and its legend.
 pub(super) type Credentials = (&'static str, &'static str);
 /// Of services that ask Elasticsearch.

@@ -24,20 +24,36 @@ pub(super) fn dashboard() -> Dashboard {
 
 fn behind() -> Vec<Panel> {
     vec![
-        Panel::graph("Oldest event in flight", Unit::Seconds, "Since it arrived, and it is neither indexed nor a dead letter.")
-            .line("es_sink_oldest_in_flight_age_seconds{$of}", "{{instance}}")
-            .bad_above(60.0)
-            .alert("EventsNotSearchable"),
-        Panel::graph("Lag", Unit::Count, "Records in the log that are not committed.").line(
+        Panel::graph(
+            "Oldest event in flight",
+            Unit::Seconds,
+            "Since it arrived, and it is neither indexed nor a dead letter.",
+        )
+        .line("es_sink_oldest_in_flight_age_seconds{$of}", "{{instance}}")
+        .bad_above(60.0)
+        .alert("EventsNotSearchable"),
+        Panel::graph(
+            "Lag",
+            Unit::Count,
+            "Records in the log that are not committed.",
+        )
+        .line(
             "max by (topic, partition) (es_sink_consumer_lag_records{$of})",
             "{{topic}} {{partition}}",
         ),
-        Panel::graph("Time to catch up", Unit::Seconds, "At the pace of the last five minutes, all instances of a job together; a week stands for never.")
-            .line(r#"job:es_sink_catch_up_seconds{job=~"$job"}"#, "{{job}}")
-            .alert("SinkFallsBehind"),
-        Panel::graph("Freshness", Unit::Seconds, "From the receipt of an event until Elasticsearch has it.")
-            .percentiles("es_sink_freshness_seconds"),
-        Panel::graph("Since the newest indexed event", Unit::Seconds, "Its receipt. It grows while nobody sends anything, too.").line(
+        shared::catch_up("es_sink", "SinkFallsBehind"),
+        Panel::graph(
+            "Freshness",
+            Unit::Seconds,
+            "From the receipt of an event until Elasticsearch has it.",
+        )
+        .percentiles("es_sink_freshness_seconds"),
+        Panel::graph(
+            "Since the newest indexed event",
+            Unit::Seconds,
+            "Its receipt. It grows while nobody sends anything, too.",
+        )
+        .line(
             "time() - (es_sink_newest_indexed_timestamp_seconds{$of} > 0)",
             "{{instance}}",
         ),
@@ -141,29 +157,12 @@ fn trouble() -> Vec<Panel> {
 
 fn kafka() -> Vec<Panel> {
     vec![
-        Panel::graph(
-            "Partitions",
-            Unit::Count,
-            "That are assigned to an instance.",
-        )
-        .line("es_sink_assigned_partitions{$of}", "{{instance}}")
-        .alert("SinkReadsNothing"),
-        Panel::graph(
-            "Rebalances",
-            Unit::Count,
-            "Times within a quarter of an hour that partitions were assigned, revoked or lost.",
-        )
-        .line(
-            "increase(es_sink_rebalances_total{$of}[15m])",
-            "{{instance}}",
-        ),
+        shared::partitions("es_sink", "SinkReadsNothing"),
+        shared::rebalances("es_sink"),
         Panel::graph("Commits", Unit::PerSecond, "Of offsets, by result.").line(
             "sum by (result) (rate(es_sink_commits_total{$of}[$rate]))",
             "{{result}}",
         ),
-        Panel::graph("Reachable", Unit::Count, "1 while a broker can be reached.")
-            .line("es_sink_kafka_reachable{$of}", "{{instance}}")
-            .bad_below(1.0)
-            .alert("KafkaUnreachable"),
+        shared::kafka_reachable("es_sink", "KafkaUnreachable"),
     ]
 }

@@ -40,8 +40,8 @@ fn es_sink(stage: &Stage<'_>, arguments: &[&str]) -> Result<Output> {
         .with_context(|| format!("starting es-sink {arguments:?}"))
 }
 
-/// What it writes to stdout, a line each; it must end with this code.
-fn lines(stage: &Stage<'_>, code: i32, arguments: &[&str]) -> Result<Vec<String>> {
+/// What a command of es-sink writes to stdout, a line each; it must end with this code.
+pub(crate) fn lines(stage: &Stage<'_>, code: i32, arguments: &[&str]) -> Result<Vec<String>> {
     let output = es_sink(stage, arguments)?;
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     ensure!(

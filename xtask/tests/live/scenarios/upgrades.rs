@@ -1,6 +1,5 @@
 //! A new version beside and after an old one, under load: nothing is lost, and what the old one left is still found.
 
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::scenarios;
+use crate::scenarios::operations::lines;
 use crate::search_client::search;
 use crate::stage::{SOON, Scenario, Stage};
 
@@ -109,16 +109,9 @@ fn noon(days_ago: u64) -> Result<String> {
 
 /// Installs the template that ships, for the indices of the stage.
 fn apply(stage: &Stage<'_>) -> Result<()> {
-    let output = Command::new(stage.binary("es-sink"))
-        .args(["template", "apply"])
-        .args(["--elasticsearch-url", &stage.wiring.elasticsearch])
-        .args(["--index-pattern", &stage.wiring.index_pattern])
-        .stdin(Stdio::null())
-        .output()
-        .context("starting es-sink template apply")?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "es-sink template apply: {told}");
-    Ok(())
+    let (address, pattern) = (&stage.wiring.elasticsearch, &stage.wiring.index_pattern);
+    let flags = ["--elasticsearch-url", address, "--index-pattern", pattern];
+    lines(stage, 0, &[&["template", "apply"][..], &flags].concat()).map(drop)
 }
 
 /// The path of the template for the indices of the stage, and what Elasticsearch holds there.
