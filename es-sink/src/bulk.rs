@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::metrics::Metrics;
 use crate::reply::Reply;
+use crate::traces::BulkSpan;
 
 /// The way to Elasticsearch.
 #[derive(Clone, Debug)]
@@ -47,8 +48,8 @@ impl BulkSender {
         }
     }
 
-    /// Sends without waiting.
-    pub fn send(&self, bulk: BulkId, body: Bytes) {
+    /// Sends without waiting. `span` ends with the reply.
+    pub fn send(&self, bulk: BulkId, body: Bytes, span: Option<BulkSpan>) {
         let sender = self.clone();
         self.runtime.spawn(async move {
             let started = Instant::now();
@@ -58,6 +59,7 @@ impl BulkSender {
                 content_type: "application/x-ndjson",
                 body: Some(body),
                 timeout: sender.timeout,
+                traceparent: span.as_ref().map(|span| span.headers().as_header()),
             };
             let reply = sender.nodes.send(request).await;
             sender
@@ -67,6 +69,14 @@ impl BulkSender {
             let reply = reply
                 .map(|reply| (reply.status, reply.body))
                 .map_err(|error| error.to_string());
+            if let Some(span) = span {
+                span.end(
+                    reply
+                        .as_ref()
+                        .map(|(status, _)| *status)
+                        .map_err(|why| &**why),
+                );
+            }
             // The consumer thread is gone only when the process ends.
             drop(sender.replies.send(Reply::Bulk { bulk, reply }));
         });

@@ -16,7 +16,8 @@ use service::kafka::{KafkaProperty, contradictions};
 use service::login::{self, Login};
 use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
 use service::tls::{self, Tls};
-use service::units::{ByteSize, Span};
+use service::traces::{self, TracesConfig};
+use service::units::{ByteSize, Share, Span};
 
 /// es-sink and its settings.
 pub const PROGRAM: Program = Program {
@@ -114,6 +115,9 @@ pub const PROGRAM: Program = Program {
             "10s",
             "How long records in flight are waited for when partitions move or the sink ends",
         ),
+        traces::OTLP_ENDPOINT,
+        traces::OTLP_CREDENTIALS,
+        traces::OTLP_CA,
     ],
 };
 
@@ -170,6 +174,8 @@ pub struct Config {
     pub bulk_timeout: Duration,
     /// What librdkafka may fetch ahead, in KiB.
     pub fetch_ahead_kib: u64,
+    /// Where spans go; `None`: nothing is traced.
+    pub traces: Option<TracesConfig>,
     /// The machine's limits and names.
     pub sink: SinkConfig,
 }
@@ -235,6 +241,8 @@ impl Config {
             transactional_id: format!("{group}-{seed:016x}"),
             bulk_timeout: millis(settings.value("bulk-timeout")),
             fetch_ahead_kib: (for_records / 4 / FETCHED_FACTOR) >> 10,
+            // Whether it is traced is decided where an event comes in.
+            traces: TracesConfig::from_settings(&mut settings, Share(1.0)),
             sink: SinkConfig {
                 group,
                 index_pattern: settings.value::<IndexPattern>("index-pattern"),

@@ -14,6 +14,7 @@ use kafka_source::subscription::{Subscription, leave_in_time};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use service::elasticsearch::Nodes;
 use service::shutdown::Shutdown;
+use service::traces::Traces;
 use tokio::runtime::Handle;
 
 use crate::committer::{self, DepartureCount};
@@ -39,6 +40,8 @@ pub struct Surroundings {
     pub board: Arc<StatusBoard>,
     /// What alerts see.
     pub metrics: Arc<Metrics>,
+    /// Where spans go; `None`: nothing is traced.
+    pub traces: Option<Traces>,
     /// When to drain.
     pub shutdown: Shutdown,
     /// When the process started; the machine's clock counts from here.

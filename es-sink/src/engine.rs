@@ -30,6 +30,7 @@ use crate::dead_letter_topic::Transaction;
 use crate::metrics::Metrics;
 use crate::reply::Reply;
 use crate::status::StatusBoard;
+use crate::traces::SinkTraces;
 
 /// The longest sleep: a signal is seen within this time.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
@@ -72,6 +73,7 @@ pub(crate) struct Engine {
     releasing: Option<LastCommit>,
     board: Arc<StatusBoard>,
     metrics: Arc<Metrics>,
+    traces: SinkTraces,
     started: Instant,
     published_at: Duration,
     /// Until when the last commit is waited for, once all is drained.
@@ -115,6 +117,7 @@ impl Engine {
             runtime,
             board,
             metrics,
+            traces,
             started,
             ..
         } = surroundings;
@@ -133,6 +136,7 @@ impl Engine {
             replies,
             board,
             metrics,
+            traces: SinkTraces::new(traces, &config.sink.group),
             started,
             published_at: Duration::ZERO,
             ending: None,
@@ -186,7 +190,6 @@ impl Engine {
 
     fn record(&mut self, now: Duration, message: &BorrowedMessage<'_>) {
         let headers = headers_of(message);
-        let headers = headers.iter().map(|(name, value)| (&**name, *value));
         let record = Record {
             topic: message.topic(),
             partition: message.partition(),
@@ -194,7 +197,8 @@ impl Engine {
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key(),
             value: message.payload(),
-            headers,
+            headers: headers.iter().map(|(name, value)| (&**name, *value)),
+            mark: self.traces.mark(&headers),
         };
         self.sink.record(now, &record);
     }
@@ -205,6 +209,7 @@ impl Engine {
         while let Ok(reply) = self.replies.try_recv() {
             self.reply(consumer, reply);
         }
+        self.traces.settled(self.sink.take_settled_marks());
         let now = self.now();
         while let Some(command) = self.sink.poll_command(now) {
             self.carry_out(consumer, command);
@@ -310,7 +315,10 @@ impl Engine {
 
     fn carry_out(&mut self, consumer: &BaseConsumer<Link>, command: Command) {
         match command {
-            Command::SendBulk { bulk, body } => self.bulks.send(bulk, body),
+            Command::SendBulk { bulk, body } => {
+                let span = self.traces.sends(&self.sink, bulk);
+                self.bulks.send(bulk, body, span);
+            }
             Command::Transact { letters, offsets } => self.transact(consumer, letters, &offsets),
             Command::Commit(offsets) => match self.commit(&offsets) {
                 Ok(number) => self.regular_commit = Some(number),

@@ -11,7 +11,7 @@
 //! 6. [`bulk`]: carries a bulk request to Elasticsearch and its reply back.
 //! 7. `dead_letter_topic`: keeps what can never be indexed.
 //! 8. [`committer`]: tells Kafka how far all of this has come.
-//! 9. [`status`] and [`metrics`]: what people and alerts see of all this.
+//! 9. [`status`] and [`metrics`]: what people and alerts see of all this; [`traces`]: what they see of single events.
 //!
 //! Beside the walk: [`dead_letters`] shows what step 7 kept, and sends it back to where step 3 reads;
 //! [`retention`] deletes what step 6 wrote when it is old enough; [`topics`] makes the topics as they should be;
@@ -28,6 +28,7 @@ mod dead_letter_topic;
 pub mod committer;
 pub mod status;
 pub mod metrics;
+pub mod traces;
 pub mod dead_letters;
 pub mod retention;
 pub mod topics;

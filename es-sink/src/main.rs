@@ -27,6 +27,7 @@ use service::elasticsearch::Nodes;
 use service::operations;
 use service::settings::{Settings, SettingsError};
 use service::shutdown::Shutdown;
+use service::traces::Traces;
 use tokio::runtime::Runtime;
 
 /// Between two tries to install the template.
@@ -158,6 +159,8 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
         let board = Arc::new(StatusBoard::new(started));
         let metrics = Arc::new(Metrics::new());
         config.login.watch(&metrics.namespace);
+        let traces = config.traces.clone();
+        let traces = traces.map(|traces| Traces::start(traces, PROGRAM.name, &metrics.namespace));
         let (reasons, status, numbers) = (board.clone(), board.clone(), metrics.clone());
         operations::serve_sink(
             config.listen,
@@ -184,6 +187,7 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
             runtime: tokio::runtime::Handle::current(),
             board,
             metrics,
+            traces: traces.clone(),
             shutdown,
             started,
         };
@@ -196,9 +200,13 @@ fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
                 drop(done.send(consumer::run(&config, surroundings)));
             })
             .context("starting the consumer thread")?;
-        ended
+        let ended = ended
             .await
-            .context("the consumer thread panicked; a restart goes on at the committed offsets")?
+            .context("the consumer thread panicked; a restart goes on at the committed offsets")?;
+        if let Some(traces) = traces {
+            traces.close().await;
+        }
+        ended
     })
 }
 

@@ -284,6 +284,8 @@ impl Replay<'_> {
             key: message.key(),
             value: message.payload(),
             headers,
+            // What a trace tells is how its events came here first.
+            mark: None,
         };
         self.sink.record(self.started.elapsed(), &record);
     }
@@ -311,7 +313,7 @@ impl Replay<'_> {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::SendBulk { bulk, body } => self.bulks.send(bulk, body),
+            Command::SendBulk { bulk, body } => self.bulks.send(bulk, body, None),
             // Each has been published when it was met first.
             Command::Transact { .. } => self.handle(Input::TransactionReply(Ok(()))),
             Command::Commit(_) => self.handle(Input::CommitReply(Ok(()))),

@@ -13,7 +13,8 @@ use service::access::{self, Access};
 use service::kafka::{KafkaProperty, contradictions};
 use service::settings::{Arity, Program, Setting, Settings, SettingsError};
 use service::tls::{self, Tls};
-use service::units::{ByteSize, Span};
+use service::traces::{self, TracesConfig};
+use service::units::{ByteSize, Share, Span};
 
 use crate::admission::{RateLimits, Rates};
 use crate::body::BodyLimits;
@@ -155,6 +156,15 @@ pub const PROGRAM: Program = Program {
             "30s",
             "How long requests in flight may take to finish after that",
         ),
+        traces::OTLP_ENDPOINT,
+        traces::OTLP_CREDENTIALS,
+        traces::OTLP_CA,
+        Setting::new(
+            "trace-share",
+            "SHARE",
+            "0.01",
+            "Of the requests that bring no trace, how many begin one, from 0 to 1; what brings one is traced if it says so",
+        ),
     ],
 };
 
@@ -189,6 +199,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// How long requests in flight may take then.
     pub drain_timeout: Duration,
+    /// Where spans go; `None`: nothing is traced.
+    pub traces: Option<TracesConfig>,
 }
 
 impl Config {
@@ -253,6 +265,7 @@ impl Config {
             clients_max: settings.value("max-tracked-clients"),
         };
         let listen = settings.value("listen");
+        let share: Share = settings.value("trace-share");
         Self {
             listen,
             access: Access::from_settings(settings, listen),
@@ -268,6 +281,7 @@ impl Config {
             connections_max: settings.value("max-connections"),
             drain_delay: settings.value::<Span>("drain-delay").0,
             drain_timeout: settings.value::<Span>("drain-timeout").0,
+            traces: TracesConfig::from_settings(settings, share),
         }
     }
 

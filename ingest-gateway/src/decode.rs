@@ -12,6 +12,7 @@ use log_event::event::{EventError, LogEvent};
 use log_event::event_id::{EventId, EventIdMinter};
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
+use service::traces::TraceHeaders;
 
 pub mod json;
 pub mod text;
@@ -128,6 +129,8 @@ pub struct Beside<'a> {
     pub tenant: Option<&'a Tenant>,
     /// When the gateway received them.
     pub received: Timestamp,
+    /// The span that they are produced in, if it is recorded.
+    pub span: Option<&'a TraceHeaders>,
 }
 
 /// An event that may go to Kafka.

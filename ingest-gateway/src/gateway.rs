@@ -9,11 +9,12 @@ use log_event::event_id::EventIdMinter;
 use rdkafka::error::KafkaResult;
 
 use crate::admission::{Admission, Budget, RateLimits};
-use crate::config::Config;
+use crate::config::{Config, PROGRAM};
 use crate::metrics::Metrics;
 use crate::pacing::HeldBack;
 use crate::produce::Producer;
 use crate::quotas::Quotas;
+use service::traces::Traces;
 
 /// Everything that requests share.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Gateway {
     pub(crate) producer: Arc<Producer>,
     pub(crate) minter: EventIdMinter,
     pub(crate) metrics: Arc<Metrics>,
+    /// `None`: nothing is traced.
+    pub(crate) traces: Option<Traces>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -34,11 +37,16 @@ impl Gateway {
     /// Ready for requests; Kafka is connected to in the background. `process`
     /// is random: it tells the ids minted here from those of other processes.
     ///
+    /// # Panics
+    /// Outside of a Tokio runtime, if requests are traced.
+    ///
     /// # Errors
     /// If librdkafka refuses the configuration.
     pub fn new(config: Config, process: [u8; 8]) -> KafkaResult<Arc<Self>> {
         let metrics = Arc::new(Metrics::new());
         let producer = Producer::new(config.kafka.clone(), Arc::clone(&metrics))?;
+        let traces = config.traces.clone();
+        let traces = traces.map(|traces| Traces::start(traces, PROGRAM.name, metrics.namespace()));
         let gateway = Arc::new(Self {
             admission: Admission::new(config.rate_limits),
             denials: Admission::new(RateLimits::of_denials(config.rate_limits.clients_max)),
@@ -48,6 +56,7 @@ impl Gateway {
             producer: Arc::new(producer),
             minter: EventIdMinter::new(process),
             metrics,
+            traces,
             draining: AtomicBool::new(false),
             config,
         });
@@ -70,6 +79,12 @@ impl Gateway {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Who tells of requests, if they are traced.
+    #[must_use]
+    pub fn traces(&self) -> Option<&Traces> {
+        self.traces.as_ref()
     }
 
     /// What it was told.

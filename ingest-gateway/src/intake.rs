@@ -13,6 +13,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
+use opentelemetry::trace::SpanContext;
 use service::access::{Caller, Denial, Scope, credential};
 use service::tls::ClientCertificate;
 
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::pacing::HEAD_BYTES;
 use crate::produce::Delivering;
 use crate::reply::{self, KAFKA_RETRY_AFTER_SECONDS, Reply, Settled};
+use crate::traces::SendSpan;
 
 /// Bodies from here on are decoded on a thread of their own: 512 KiB of JSON
 /// take some milliseconds, which the other requests of the thread would wait.
@@ -49,6 +51,7 @@ pub(crate) async fn take(
     gateway: &Arc<Gateway>,
     message: &Message,
     request: Request,
+    span: &SpanContext,
     sender: &mut Option<Sender>,
 ) -> Result<Reply, Problem> {
     let received = now();
@@ -108,6 +111,7 @@ pub(crate) async fn take(
         key: key.map(str::to_owned),
         tenant: caller.tenant().cloned(),
         received,
+        span: span.clone(),
         share,
     };
     let started = decode_and_produce(gateway, work).await?;
@@ -115,6 +119,9 @@ pub(crate) async fn take(
         Some(delivering) => delivering.finished().await,
         None => Deliveries::default(),
     };
+    if let Some(span) = started.span {
+        span.end(&deliveries);
+    }
     let settled = reply::settle(started.refusals, &deliveries)?;
     count_events(&gateway.metrics, &settled.refusals, &deliveries);
     if settled.accepted == 0 && settled.refusals.count() > 0 {
@@ -135,6 +142,7 @@ struct Work {
     key: Option<String>,
     tenant: Option<Tenant>,
     received: Timestamp,
+    span: SpanContext,
     share: Reservation,
 }
 
@@ -142,6 +150,7 @@ struct Work {
 struct Started {
     refusals: Refusals,
     delivering: Option<Delivering>,
+    span: Option<SendSpan>,
     operations: Vec<Operation>,
     ids: Vec<(usize, String)>,
 }
@@ -192,16 +201,20 @@ fn decode_and_produce_here(gateway: &Gateway, work: &mut Work) -> Result<Started
             .map(|record| (record.position, record.id.to_string()))
             .collect(),
     };
+    let topic = &config.kafka.topic;
+    let span = SendSpan::begin(gateway.traces.as_ref(), &work.span, topic, records.len());
     let beside = Beside {
         dialect: work.message.label(),
         tenant: work.tenant.as_ref(),
         received: work.received,
+        span: span.as_ref().map(SendSpan::headers),
     };
     let delivering =
         (!records.is_empty()).then(|| gateway.producer.produce(records, beside, share));
     Ok(Started {
         refusals,
         delivering,
+        span,
         operations,
         ids,
     })

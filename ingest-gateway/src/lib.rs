@@ -16,7 +16,7 @@
 //!    [`delivery`] what each report means.
 //! 10. [`reply`]: what happened becomes a status and a body; [`error`] lists the codes.
 //!     [`rate_limit_headers`]: what the client may still send.
-//! 11. [`metrics`]: what operators see.
+//! 11. [`metrics`]: what operators see; `traces`: what they see of a single request.
 //!
 //! Beside the flow, [`keys_command`] makes API keys, and [`doctor`] examines beforehand whether Kafka is as it must be.
 //!
@@ -47,3 +47,4 @@ pub mod reply;
 pub mod rate_limit_headers;
 pub mod error;
 pub mod metrics;
+mod traces;

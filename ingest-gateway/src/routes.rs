@@ -23,6 +23,7 @@ use crate::intake;
 use crate::metrics::Metrics;
 use crate::rate_limit_headers;
 use crate::reply::{self, Reply};
+use crate::traces::RequestSpan;
 
 mod elasticsearch;
 mod splunk;
@@ -130,15 +131,15 @@ async fn loki(gateway: Shared, request: Request) -> Response {
 async fn answer(State(gateway): Shared, message: Message, request: Request) -> Response {
     let started = Instant::now();
     let mut sender = None;
-    let reply = match intake::take(&gateway, &message, request, &mut sender).await {
-        Ok(reply) => reply,
-        Err(problem) => {
-            let tenant = sender.as_ref().and_then(|sender| sender.caller.tenant());
-            gateway.metrics.refused(problem.code, tenant);
-            message.refused(&problem)
-        }
-    };
+    let span = RequestSpan::begin(gateway.traces.as_ref(), &request, &message);
+    let taken = intake::take(&gateway, &message, request, span.context(), &mut sender).await;
+    let tenant = sender.as_ref().and_then(|sender| sender.caller.tenant());
+    let reply = taken.unwrap_or_else(|problem| {
+        gateway.metrics.refused(problem.code, tenant);
+        message.refused(&problem)
+    });
     Metrics::observe(&gateway.metrics.request_duration, started.elapsed());
+    span.end(reply.status, tenant);
     let mut response = response(reply);
     if let Some(sender) = sender.filter(|_| gateway.config.rate_limit_headers) {
         let of_key = gateway.quotas.left(sender.caller.key());

@@ -105,13 +105,19 @@ impl Server {
         if !server.serve(router, stop, config.drain_timeout).await {
             tracing::warn!("requests were cut off: they took longer than the drain timeout");
         }
+        let traces = gateway.traces().cloned();
         let end = tokio::task::spawn_blocking(move || {
             if let Err(error) = gateway.producer().flush(config.kafka.timeout) {
                 tracing::warn!(%error, "records were still waiting for Kafka; no client was told that they are in");
             }
             probe.stop();
         });
-        if end.await.is_err() {
+        let last_spans = async {
+            if let Some(traces) = traces {
+                traces.close().await;
+            }
+        };
+        if tokio::join!(end, last_spans).0.is_err() {
             tracing::error!("the flush panicked");
         }
     }

@@ -28,6 +28,16 @@ fn header(
     String::from_utf8(found.value.unwrap().to_vec()).unwrap()
 }
 
+/// The value of a header that a record may have.
+fn header_if_any(
+    record: &impl rdkafka::Message<Headers = rdkafka::message::OwnedHeaders>,
+    name: &str,
+) -> Option<String> {
+    let headers = record.headers().unwrap();
+    let has = headers.iter().any(|header| header.key == name);
+    has.then(|| header(record, name))
+}
+
 /// Posts until the answer fits.
 async fn post_until(client: &Client, fits: impl Fn(&Answer) -> bool) -> Answer {
     let deadline = Instant::now() + PATIENCE;
@@ -53,6 +63,44 @@ async fn metric(client: &Client, name: &str) -> f64 {
         .find(|line| line.starts_with(&format!("{name} ")))
         .unwrap();
     line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn each_event_bears_the_trace_of_its_own_request_also_if_it_waits_for_others() {
+    let cluster = cluster();
+    let nobody = [
+        "--otlp-endpoint",
+        "http://127.0.0.1:9",
+        "--trace-share",
+        "0",
+    ];
+    let client = Client::new(&cluster, &nobody);
+    post_until(&client, |answer| answer.status == 200).await;
+    // Together, so that all but the first wait for an acknowledgement.
+    let traced = (1..=20).map(|n| {
+        let parent = format!("00-{n:032x}-00f067aa0ba902b7-01");
+        let event = format!(r#"{{"message":"{n:032x}"}}"#);
+        let client = &client;
+        async move {
+            let headers = [("traceparent", &*parent), ("tracestate", "vendor=kept")];
+            client.post(event, &headers).await
+        }
+    });
+    for answer in futures_util::future::join_all(traced).await {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let records = records(&cluster, 21);
+    assert_eq!(records.len(), 21);
+    let (untraced, traced) = records.split_first().unwrap();
+    assert_eq!(header_if_any(untraced, "traceparent"), None);
+    for record in traced {
+        let parent = header_if_any(record, "traceparent").unwrap();
+        let (trace, span) = (&parent[3..35], &parent[36..52]);
+        let event = String::from_utf8(record.payload().unwrap().to_vec()).unwrap();
+        assert!(event.contains(trace), "{parent} {event}");
+        assert!(parent.ends_with("-01") && span != "00f067aa0ba902b7");
+        assert_eq!(header(record, "tracestate"), "vendor=kept");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,10 @@ pub const EVENT_TIME: &str = "event-time";
 pub const DIALECT: &str = "dialect";
 /// The tenant that the event belongs to, where there is one.
 pub const TENANT: &str = "tenant";
+/// The span that the event was produced in, where its request is traced (W3C Trace Context §3.2).
+pub const TRACEPARENT: &str = "traceparent";
+/// What others keep beside that span, where they do (W3C Trace Context §3.3).
+pub const TRACESTATE: &str = "tracestate";
 
 /// The longest `_id` that Elasticsearch takes, in bytes (`_id` field documentation).
 pub const EVENT_ID_BYTES_MAX: usize = 512;

@@ -4,7 +4,6 @@
 //! guarded is shown the key of `--sink-credentials`.
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +12,7 @@ use futures_util::future::join_all;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Url};
 use service::login::Login;
+use service::trouble::innermost;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 use url::Host;
@@ -98,15 +98,6 @@ fn shown(address: &Url) -> String {
         Ok(()) => bare.as_str().trim_end_matches('/').to_owned(),
         Err(()) => "a sink without a host".to_owned(),
     }
-}
-
-/// The last cause says what happened; those before it, that something did.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut innermost = error.source();
-    while let Some(deeper) = innermost.and_then(std::error::Error::source) {
-        innermost = Some(deeper);
-    }
-    innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Where the sinks of an address are: all that its name stands for, as that of a headless service in Kubernetes does.

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use elasticsearch::auth::Credentials;
 use elasticsearch::http::headers::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
+use log_event::record::TRACEPARENT;
 use url::Url;
 
 use crate::login::Login;
+use crate::trouble::innermost;
 
 pub use elasticsearch::http::Method;
 pub use elasticsearch::http::headers::HeaderMap;
@@ -112,6 +114,8 @@ pub struct Request<'a> {
     pub body: Option<Bytes>,
     /// For the whole exchange, the reply's body included.
     pub timeout: Duration,
+    /// The span that it is sent in. Elasticsearch writes its trace into what it logs of the request.
+    pub traceparent: Option<HeaderValue>,
 }
 
 impl<'a> Request<'a> {
@@ -124,6 +128,7 @@ impl<'a> Request<'a> {
             content_type: "application/json",
             body: None,
             timeout,
+            traceparent: None,
         }
     }
 
@@ -136,6 +141,7 @@ impl<'a> Request<'a> {
             content_type: "application/json",
             body: Some(body),
             timeout,
+            traceparent: None,
         }
     }
 }
@@ -267,6 +273,9 @@ impl Node {
         if let Some(authorization) = self.login.authorization() {
             headers.insert(AUTHORIZATION, authorization);
         }
+        if let Some(traceparent) = &request.traceparent {
+            headers.insert(TRACEPARENT, traceparent.clone());
+        }
         let response = self
             .transport
             .send(
@@ -300,13 +309,9 @@ impl Node {
                 after: timeout,
             };
         }
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
         NoReply::Unreachable {
             node,
-            reason: cause.to_string(),
+            reason: innermost(error),
         }
     }
 
@@ -413,5 +418,30 @@ mod tests {
             "{error}"
         );
         assert!(!nodes.any_answers());
+    }
+
+    #[tokio::test]
+    async fn a_request_names_the_span_that_it_is_sent_in() {
+        let named = async |headers: HeaderMap| {
+            let value = headers.get(TRACEPARENT).map(HeaderValue::as_bytes);
+            value.unwrap_or_default().to_vec()
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = [format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap()];
+        let router = axum::Router::new().route("/_bulk", axum::routing::post(named));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let nodes = Nodes::new(&urls, &Login::default()).unwrap();
+        let span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for traceparent in [None, Some(HeaderValue::from_static(span))] {
+            let request = Request {
+                traceparent: traceparent.clone(),
+                ..Request::bare(Method::Post, "/_bulk", Duration::from_secs(5))
+            };
+            let reply = nodes.send(request).await.unwrap();
+            let sent = traceparent.map(|value| value.as_bytes().to_vec());
+            assert_eq!(reply.body, sent.unwrap_or_default());
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Who a service is to those that it asks, and whom it trusts: to Elasticsearch, and query-api to the sinks.
+//! Who a service is to those that it asks, and whom it trusts: to Elasticsearch, query-api to the sinks, and all to a
+//! collector of traces.
 //!
 //! In the flow: files → **`login`** → `elasticsearch`, query-api's `sinks`. A password or an API key is in a file, and so can be replaced
 //! while the service runs; only who writes them into a node's address has to start it again.
@@ -41,6 +42,19 @@ pub const SINK_CA: Setting = Setting::optional(
     "Authorities, as PEM, that vouch for the sinks' certificates beside those of the system",
 );
 
+/// The setting for the file with the credentials for a collector of traces.
+pub const OTLP_CREDENTIALS: Setting = Setting::optional(
+    "otlp-credentials",
+    "FILE",
+    "Who this service is to the collector of traces, in one line: `USER:PASSWORD`, or `Bearer` and a token; it is read again whenever it changes",
+);
+/// The setting for the file with the authorities of a collector of traces.
+pub const OTLP_CA: Setting = Setting::optional(
+    "otlp-ca",
+    "FILE",
+    "Authorities, as PEM, that vouch for the certificate of the collector of traces beside those of the system",
+);
+
 /// Whom a login is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
@@ -71,6 +85,16 @@ pub const SINKS: Peer = Peer {
     what: "the credentials for the sinks",
     stale_metric: "sink_credentials_stale",
     stale_help: "1 if the file with the credentials for the sinks has a fault, and those from before count; else 0.",
+};
+
+/// The collector of traces.
+pub const COLLECTOR: Peer = Peer {
+    addresses: "otlp-endpoint",
+    credentials: OTLP_CREDENTIALS.name,
+    ca: OTLP_CA.name,
+    what: "the credentials for the collector of traces",
+    stale_metric: "otlp_credentials_stale",
+    stale_help: "1 if the file with the credentials for the collector of traces has a fault, and those from before count; else 0.",
 };
 
 /// What is shown to the nodes, and what they have to show. Clones share the file.
@@ -172,13 +196,17 @@ impl Login {
 
 /// The header that a file of credentials means.
 fn authorization(file: &[u8]) -> Result<HeaderValue, String> {
-    const SHAPE: &str =
-        "the credentials are one line, `USER:PASSWORD`, or `ApiKey` and the encoded key";
+    const SHAPE: &str = "the credentials are one line, `USER:PASSWORD`, or `ApiKey` and the encoded key, or `Bearer` and a token";
     let text = std::str::from_utf8(file).map_err(|_| SHAPE.to_owned())?;
     let line = text.trim_end_matches(['\r', '\n']);
-    let header = match (line.strip_prefix("ApiKey "), line.split_once(':')) {
+    let token = ["ApiKey", "Bearer"]
+        .into_iter()
+        .find_map(|scheme| Some((scheme, line.strip_prefix(scheme)?.strip_prefix(' ')?)));
+    let header = match (token, line.split_once(':')) {
         _ if line.contains(['\r', '\n']) => return Err(SHAPE.to_owned()),
-        (Some(key), _) if !key.trim().is_empty() => format!("ApiKey {}", key.trim()),
+        (Some((scheme, token)), _) if !token.trim().is_empty() => {
+            format!("{scheme} {}", token.trim())
+        }
         (None, Some((user, _))) if !user.is_empty() => format!("Basic {}", STANDARD.encode(line)),
         _ => return Err(SHAPE.to_owned()),
     };
@@ -192,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_a_user_with_a_password_or_an_api_key() {
+    fn a_file_holds_a_user_with_a_password_or_a_token() {
         for (file, header) in [
             // RFC 7617 §2 has this pair.
             (
@@ -201,10 +229,19 @@ mod tests {
             ),
             ("u:p:q", "Basic dTpwOnE="),
             ("ApiKey VnVhQ2ZH\r\n", "ApiKey VnVhQ2ZH"),
+            ("Bearer mF_9.B5f\n", "Bearer mF_9.B5f"),
         ] {
             assert_eq!(authorization(file.as_bytes()).unwrap(), header, "{file:?}");
         }
-        for file in ["", "\n", "user", ":password", "ApiKey ", "a:b\nc:d"] {
+        for file in [
+            "",
+            "\n",
+            "user",
+            ":password",
+            "ApiKey ",
+            "Bearer ",
+            "a:b\nc:d",
+        ] {
             assert!(authorization(file.as_bytes()).is_err(), "{file:?}");
         }
         assert!(authorization(b"u:\xff").is_err());

@@ -2,6 +2,7 @@
 //!
 //! In the flow: beside it. Time is passed in, counted from any fixed moment.
 
+use std::error::Error;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -30,6 +31,16 @@ impl Trouble {
             json!({ "since_seconds": now.saturating_sub(*since).as_secs(), "text": reason })
         })
     }
+}
+
+/// The last cause of an error says what happened; those before it, that something did.
+#[must_use]
+pub fn innermost(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(deeper) = innermost.source() {
+        innermost = deeper;
+    }
+    innermost.to_string()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them in a configuration.
+//! Sizes, durations and shares as people write them in a configuration.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,6 +11,10 @@ pub struct ByteSize(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// A part of a whole: `0.01`, `1`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
 /// Why a text is no size or duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -20,6 +24,9 @@ pub enum UnitError {
     /// Not a duration.
     #[error("a duration is a whole number with ms, s, m, h or d")]
     NoDuration,
+    /// Not a share.
+    #[error("a share is a number from 0 to 1")]
+    NoShare,
 }
 
 impl ByteSize {
@@ -77,6 +84,16 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number, text[digits..].trim_start()))
 }
 
+impl FromStr for Share {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let share = text.trim().parse().map_err(|_| UnitError::NoShare)?;
+        let is_part = (0.0..=1.0).contains(&share);
+        is_part.then_some(Self(share)).ok_or(UnitError::NoShare)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +132,16 @@ mod tests {
         }
         for text in ["", "5", "s", "1w", "-1s"] {
             assert_eq!(text.parse::<Span>(), Err(UnitError::NoDuration), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_shares() {
+        for (text, share) in [("0", 0.0), ("0.01", 0.01), ("1", 1.0), ("1e-3", 0.001)] {
+            assert_eq!(text.parse(), Ok(Share(share)), "{text}");
+        }
+        for text in ["", "1%", "-0.1", "1.1", "NaN", "inf"] {
+            assert_eq!(text.parse::<Share>(), Err(UnitError::NoShare), "{text}");
         }
     }
 }

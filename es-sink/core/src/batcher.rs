@@ -186,6 +186,7 @@ mod tests {
                 key: None,
                 value: Some(&value),
                 headers: std::iter::empty(),
+                mark: None,
             };
             let now = Duration::from_millis(millis);
             let (building, sealed) = self.batcher.room_for(now, value_bytes);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use log_event::offset::Offset;
 
 use crate::assignment::Ticket;
+use crate::mark::Mark;
 
 /// A record as Kafka delivers it.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub struct Record<'a, H> {
     pub value: Option<&'a [u8]>,
     /// Its headers in order.
     pub headers: H,
+    /// What the caller wants to recognise it by.
+    pub mark: Option<Mark>,
 }
 
 /// Why a value cannot even be offered to Elasticsearch.
@@ -46,6 +49,8 @@ pub struct Item {
     pub ticket: Ticket,
     /// Its record's Kafka timestamp, milliseconds since the epoch.
     pub timestamp_ms: Option<i64>,
+    /// What the caller recognises it by.
+    pub mark: Option<Mark>,
     /// Where its action line starts in the body.
     start: u32,
     /// Where its source line starts.
@@ -173,6 +178,7 @@ impl BulkRequest {
         self.items.push(Item {
             ticket,
             timestamp_ms,
+            mark: record.mark,
             start,
             source,
             envelope,

@@ -13,7 +13,7 @@
 //! 7. [`bulk_response`]: what Elasticsearch's reply means for each item.
 //! 8. [`cause`]: why an item waits; [`retry`]: how long to wait before the next try.
 //! 9. [`dead_letter`]: the record that keeps what can never be indexed.
-//! 10. [`report`]: what the machine tells people: counters and status.
+//! 10. [`report`]: what the machine tells people: counters and status; [`mark`]: what it tells of single records.
 
 pub mod sink;
 pub mod assignment;
@@ -26,5 +26,6 @@ pub mod cause;
 pub mod retry;
 pub mod dead_letter;
 pub mod report;
+pub mod mark;
 #[cfg(logflow_mutants)]
 mod mutant;

@@ -24,6 +24,7 @@ use crate::bulk_request::{Record, RecordParts, SealedRequest, Unframeable, earli
 use crate::cause::HoldCause;
 use crate::dead_letter::{DeadLetter, Rejection};
 use crate::index_names::IndexNames;
+use crate::mark::SettledMarks;
 use crate::report::{Counters, Held, LastError, PartitionStatus, Status};
 use crate::retry::{Backoff, Jitter, Pace};
 use intake::{Intake, PAUSE_AFTER};
@@ -138,6 +139,7 @@ pub struct Sink {
     bytes_held: usize,
     index_names: IndexNames,
     indexed_timestamps: Vec<(i64, u32)>,
+    pub(crate) settled_marks: SettledMarks,
     jitter: Jitter,
     counters: Counters,
     last_error: Option<LastError>,
@@ -193,6 +195,7 @@ impl Sink {
             bytes_held: 0,
             index_names: IndexNames::new(config.index_pattern.clone()),
             indexed_timestamps: Vec::new(),
+            settled_marks: SettledMarks::default(),
             jitter: Jitter::new(config.seed),
             counters: Counters::default(),
             last_error: None,
@@ -218,7 +221,8 @@ impl Sink {
         let value = match framed(record.value) {
             Ok(value) => value,
             Err(fault) => {
-                self.reject(ticket, RecordParts::of(record), unframeable(fault));
+                let parts = RecordParts::of(record);
+                self.reject(ticket, record.mark, parts, unframeable(fault));
                 return;
             }
         };

@@ -191,6 +191,7 @@ fn build<'a>(documents: impl IntoIterator<Item = &'a Document>) -> Option<Sealed
                 .headers
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_deref())),
+            mark: None,
         };
         let ticket = assignments.track("logs", 0, offset).unwrap();
         let value = framed(record.value).unwrap();

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME, TENANT};
+use log_event::record::{DIALECT, EVENT_ID, EVENT_TIME, TENANT, TRACEPARENT, TRACESTATE};
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, Producer as _};
+use service::traces::TraceHeaders;
 
 use super::reports::{Reports, cause};
 use super::topic_producer::TopicProducer;
@@ -44,6 +45,7 @@ pub(super) struct Waiting {
     dialect: &'static str,
     tenant: Option<Tenant>,
     received: Timestamp,
+    span: Option<TraceHeaders>,
     state: Arc<RequestState>,
 }
 
@@ -114,6 +116,7 @@ impl KafkaClient {
             dialect: beside.dialect,
             tenant: beside.tenant.cloned(),
             received: beside.received,
+            span: beside.span.cloned(),
             state: Arc::clone(state),
         };
         let now = self.line.now();
@@ -207,6 +210,7 @@ impl Line {
                 dialect: request.dialect,
                 tenant: request.tenant.as_ref(),
                 received: request.received,
+                span: request.span.as_ref(),
             };
             self.send_all(group, &request.records, beside, &request.state);
         }
@@ -269,6 +273,18 @@ impl Line {
                 key: TENANT,
                 value: Some(tenant.as_str()),
             });
+        }
+        if let Some(span) = beside.span {
+            headers = headers.insert(Header {
+                key: TRACEPARENT,
+                value: Some(&span.traceparent),
+            });
+            if let Some(state) = &span.tracestate {
+                headers = headers.insert(Header {
+                    key: TRACESTATE,
+                    value: Some(state),
+                });
+            }
         }
         let received = beside.received.millis();
         self.producer

@@ -197,6 +197,7 @@ impl Records {
             key: None,
             value: Some(&kept.value),
             headers: headers.into_iter(),
+            mark: None,
         }
     }
 }

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::start::Starts;
 
 /// What a service does after `search-timeout` or `drain-timeout` before it ends: query-api's `DRAIN_GRACE`, and
-/// es-sink's `LAST_COMMIT_MAX` and `LEAVING_MAX`. archive-sink's is its `LEAVING_MAX`, and once more as long for a poll, a
+/// es-sink's `LAST_COMMIT_MAX`, `LEAVING_MAX` and `LAST_SPANS_MAX`. archive-sink's is its `LEAVING_MAX`, and once more as long for a poll, a
 /// seek and a question to the brokers that may be under way.
 const QUERY_API_BESIDE: Duration = Duration::from_secs(3);
-const ES_SINK_BESIDE: Duration = Duration::from_secs(10);
+const ES_SINK_BESIDE: Duration = Duration::from_secs(11);
 const ARCHIVE_SINK_BESIDE: Duration = Duration::from_secs(10);
 /// What the gateway takes beside `max-bytes-in-flight`, as the live scenario `hostile` holds it to.
 const GATEWAY_BESIDE_BYTES: u64 = 96 << 20;

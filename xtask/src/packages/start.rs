@@ -20,13 +20,14 @@ const ETC: &str = "/etc/logflow/";
 const KEYS: &str = "[[key]]\nid = \"somebody\"\nscopes = [\"ingest\", \"query\"]\n\
     secret-sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n";
 /// The places of certificates in /etc/logflow, in all deployments.
-const CERTIFICATES: [&str; 8] = [
+const CERTIFICATES: [&str; 9] = [
     "server.pem",
     "kafka-ca.pem",
     "tls/tls.crt",
     "tls-client-ca/ca.crt",
     "kafka-ca/ca.crt",
     "elasticsearch-ca/ca.crt",
+    "otlp-ca/ca.crt",
     "postgres-ca.pem",
     "postgres-ca/ca.crt",
 ];
@@ -67,6 +68,8 @@ impl Starts {
             "tls-client-ca",
             "kafka-ca",
             "elasticsearch-ca",
+            "otlp",
+            "otlp-ca",
             "postgres",
             "postgres-ca",
         ] {
@@ -100,6 +103,7 @@ impl Starts {
         for password in PASSWORDS {
             fs::write(etc.join(password), "secret\n")?;
         }
+        fs::write(etc.join("otlp/credentials"), "Bearer secret\n")?;
         Ok(Self { binaries, etc })
     }
 

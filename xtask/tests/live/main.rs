@@ -8,6 +8,7 @@
 //! `scenarios/`, and list it in that file's `SCENARIOS`. Its name is the claim that it proves. [`stage::Stage`] has
 //! everything it may do to the world.
 
+mod collector;
 mod load;
 mod search_client;
 mod shipper;
@@ -45,6 +46,7 @@ mod scenarios {
     pub(crate) mod tenants;
     pub(crate) mod openapi;
     pub(crate) mod metrics;
+    pub(crate) mod traces;
     pub(crate) mod prometheus;
 }
 
@@ -62,6 +64,7 @@ use crate::world::World;
 const THEMES: &[(&str, &[Scenario])] = &[
     ("end_to_end", scenarios::end_to_end::SCENARIOS),
     ("metrics", scenarios::metrics::SCENARIOS),
+    ("traces", scenarios::traces::SCENARIOS),
     ("prometheus", scenarios::prometheus::SCENARIOS),
     ("idempotency", scenarios::idempotency::SCENARIOS),
     ("shippers", scenarios::shippers::SCENARIOS),

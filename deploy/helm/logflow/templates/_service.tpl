@@ -11,6 +11,7 @@ One service: its account, settings, pods, and how many of them may be away. It i
   sleep     how many of them pass before it is told to end
   memory    of the container's limit, if `values.resources` has none
   surge     whether there may be one more while they are replaced, instead of one less
+  traced    whether it tells a collector of traces what it does
 */ -}}
 {{- define "logflow.service" -}}
 {{- $root := .root }}
@@ -46,6 +47,18 @@ One service: its account, settings, pods, and how many of them may be away. It i
 {{- end }}
 {{- if and $asks $root.Values.elasticsearch.caSecret }}
 {{- $mounts = append $mounts (dict "name" "elasticsearch-ca" "secret" $root.Values.elasticsearch.caSecret) }}
+{{- end }}
+{{- $traces := $root.Values.traces }}
+{{- if and .traced $traces.endpoint }}
+{{- $_ := set $settings "otlp-endpoint" $traces.endpoint }}
+{{- if $traces.credentialsSecret }}
+{{- $_ := set $settings "otlp-credentials" "/etc/logflow/otlp/credentials" }}
+{{- $mounts = append $mounts (dict "name" "otlp" "secret" $traces.credentialsSecret) }}
+{{- end }}
+{{- if $traces.caSecret }}
+{{- $_ := set $settings "otlp-ca" "/etc/logflow/otlp-ca/ca.crt" }}
+{{- $mounts = append $mounts (dict "name" "otlp-ca" "secret" $traces.caSecret) }}
+{{- end }}
 {{- end }}
 {{- $properties := include "logflow.kafkaProperties" $root }}
 {{- $toml := list }}

@@ -41,6 +41,7 @@ impl Builder {
             key,
             value: Some(value),
             headers: headers.iter().copied(),
+            mark: None,
         };
         let framed = framed(Some(value)).unwrap();
         self.request.push(ticket, "logflow-1", id, framed, &record);

@@ -11,6 +11,7 @@ use super::{BulkId, Command, Pending, Sink, held};
 use crate::bulk_request::{Item, RecordParts, SealedRequest};
 use crate::bulk_response::{ItemVerdict, RequestVerdict, judge};
 use crate::cause::{HoldCause, RetryCause};
+use crate::mark::Outcome;
 use crate::report::{Held, LastError};
 use crate::retry::Pace;
 
@@ -38,6 +39,11 @@ impl Sink {
             suspicions,
             held: None,
         });
+    }
+
+    pub(crate) fn items_of(&self, bulk: BulkId) -> &[Item] {
+        let pending = self.in_flight.get(&bulk);
+        pending.map_or(&[], |pending| pending.request.items())
     }
 
     pub(super) fn poll_bulk(&mut self, now: Duration) -> Option<Command> {
@@ -174,6 +180,7 @@ impl Sink {
                     self.counters.indexed += 1;
                     self.counters.updated += u64::from(updated);
                     note_indexed(&mut self.indexed_timestamps, item.timestamp_ms);
+                    self.settled_marks.note(item.mark, Outcome::Indexed);
                     self.assignments.resolve(item.ticket);
                     None
                 }
@@ -189,7 +196,7 @@ impl Sink {
                 }
                 ItemVerdict::Reject(rejection) => {
                     n_settled += 1;
-                    rejected.extend(parts.next().map(|parts| (item.ticket, parts, rejection)));
+                    rejected.extend(parts.next().map(|parts| (item, parts, rejection)));
                     None
                 }
                 ItemVerdict::Retry(cause, why) => {
@@ -210,8 +217,8 @@ impl Sink {
         if let Some(spare) = spare {
             self.batcher.reuse(spare);
         }
-        for (ticket, parts, rejection) in rejected {
-            self.reject(ticket, parts, rejection);
+        for (item, parts, rejection) in rejected {
+            self.reject(item.ticket, item.mark, parts, rejection);
         }
         match &again.why {
             Some(why) if n_settled == 0 && again.overloaded => {

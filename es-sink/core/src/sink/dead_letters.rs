@@ -16,6 +16,7 @@ use crate::assignment::{Assignment, Ticket, TopicPartition};
 use crate::bulk_request::RecordParts;
 use crate::cause::HoldCause;
 use crate::dead_letter::{DeadLetter, RejectedRecord, Rejection};
+use crate::mark::{Mark, Outcome};
 use crate::report::{LastError, dead_letter_label};
 use crate::retry::Pace;
 
@@ -23,7 +24,14 @@ use crate::retry::Pace;
 const LETTER_BYTES_MAX: usize = 1 << 20;
 
 impl Sink {
-    pub(super) fn reject(&mut self, ticket: Ticket, parts: RecordParts, rejection: Rejection) {
+    pub(super) fn reject(
+        &mut self,
+        ticket: Ticket,
+        mark: Option<Mark>,
+        parts: RecordParts,
+        rejection: Rejection,
+    ) {
+        self.settled_marks.note(mark, Outcome::Rejected);
         self.assignments
             .reject(ticket, RejectedRecord { parts, rejection });
     }

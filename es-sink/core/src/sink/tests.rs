@@ -1,6 +1,9 @@
 //! Single decisions of the machine. What holds over any run is in `tests/simulation`.
 
+use std::num::NonZeroU32;
+
 use super::*;
+use crate::mark::{Mark, Outcome, Settled};
 
 const BULK_CONCURRENCY: usize = 3;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -13,6 +16,8 @@ struct Bench {
     sink: Sink,
     now: Duration,
     next: i64,
+    /// Of the records to come.
+    mark: Option<Mark>,
 }
 
 fn ms(millis: u64) -> Duration {
@@ -49,7 +54,12 @@ impl Bench {
         });
         let now = ms(1);
         sink.handle(now, Input::Assigned(vec![(at(0), Some(NextOffset(0)))]));
-        Self { sink, now, next: 0 }
+        Self {
+            sink,
+            now,
+            next: 0,
+            mark: None,
+        }
     }
 
     fn records(&mut self, count: usize, value: &[u8]) {
@@ -71,6 +81,7 @@ impl Bench {
             key: None,
             value: Some(value),
             headers: std::iter::empty(),
+            mark: self.mark,
         };
         self.sink.record(self.now, &record);
         self.next += 1;
@@ -464,6 +475,42 @@ fn one_spoiled_document_is_found_by_halving() {
         Some(1)
     );
     assert_eq!(bench.sink.status().partitions[0].in_flight, 1);
+}
+
+#[test]
+fn a_marked_record_is_told_of_when_it_is_settled_and_with_each_bulk_that_carries_it() {
+    let mut bench = Bench::new(1 << 20);
+    let mark = |number| Mark(NonZeroU32::new(number).unwrap());
+    let settled = |number, outcome, records| Settled {
+        mark: mark(number),
+        outcome,
+        records,
+    };
+    for (number, value) in [(1, &b"{}"[..]), (1, b"{}"), (2, b"{}"), (3, b"none")] {
+        bench.mark = Some(mark(number));
+        bench.record(0, 0, value);
+    }
+    bench.mark = None;
+    bench.record(0, 0, b"{}");
+    // No bulk request ever carries what is no object.
+    let told = bench.sink.take_settled_marks();
+    assert_eq!(told, [settled(3, Outcome::Rejected, 1)]);
+    let bulks = bench.bulks();
+    let of = |bench: &Bench, n: usize| bench.sink.marks_of(bulks[n].0).collect::<Vec<_>>();
+    assert_eq!(of(&bench, 0), [mark(1), mark(1)]);
+    assert_eq!(of(&bench, 1), [mark(2)]);
+    bench.reply_items(bulks[0].0, &[201, 201]);
+    bench.reply_items(bulks[1].0, &[429, 201]);
+    let told = bench.sink.take_settled_marks();
+    assert_eq!(told, [settled(1, Outcome::Indexed, 2)]);
+    bench.now += ms(20_000);
+    let again = bench.bulks();
+    let carried: Vec<Mark> = bench.sink.marks_of(again[0].0).collect();
+    assert_eq!(carried, [mark(2)]);
+    let spoiled = r#"{"error":{"type":"x_content_parse_exception","reason":"r"},"status":400}"#;
+    bench.reply(again[0].0, Ok((400, spoiled)));
+    let told = bench.sink.take_settled_marks();
+    assert_eq!(told, [settled(2, Outcome::Rejected, 1)]);
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl World {
             key: None,
             value: record.value.as_deref(),
             headers: headers.map(|(name, value)| (*name, value.as_deref())),
+            mark: None,
         };
         self.processes[p].sink.record(now, &record);
     }
