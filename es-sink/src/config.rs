@@ -17,7 +17,7 @@ use service::login::{self, Login};
 use service::settings::{Arity, Checked, Program, Setting, Settings, SettingsError};
 use service::tls::{self, Tls};
 use service::traces::{self, TracesConfig};
-use service::units::{ByteSize, Share, Span};
+use service::units::{ByteSize, Ratio, Span};
 
 /// es-sink and its settings.
 pub const PROGRAM: Program = Program {
@@ -242,7 +242,7 @@ impl Config {
             bulk_timeout: millis(settings.value("bulk-timeout")),
             fetch_ahead_kib: (for_records / 4 / FETCHED_FACTOR) >> 10,
             // Whether it is traced is decided where an event comes in.
-            traces: TracesConfig::from_settings(&mut settings, Share(1.0)),
+            traces: TracesConfig::from_settings(&mut settings, Ratio(1.0)),
             sink: SinkConfig {
                 group,
                 index_pattern: settings.value::<IndexPattern>("index-pattern"),

@@ -198,7 +198,7 @@ impl Engine {
             key: message.key(),
             value: message.payload(),
             headers: headers.iter().map(|(name, value)| (&**name, *value)),
-            mark: self.traces.mark(&headers),
+            mark: self.traces.mark(message.topic(), &headers),
         };
         self.sink.record(now, &record);
     }
@@ -209,7 +209,7 @@ impl Engine {
         while let Ok(reply) = self.replies.try_recv() {
             self.reply(consumer, reply);
         }
-        self.traces.settled(self.sink.take_settled_marks());
+        self.traces.settled(None, &mut self.sink);
         let now = self.now();
         while let Some(command) = self.sink.poll_command(now) {
             self.carry_out(consumer, command);
@@ -274,6 +274,7 @@ impl Engine {
                     .map(|(status, body)| (*status, &body[..]))
                     .map_err(Clone::clone);
                 self.handle(Input::BulkReply { bulk, reply });
+                self.traces.settled(Some(bulk), &mut self.sink);
                 let indexed = self.sink.take_indexed_timestamps();
                 self.metrics.observe_freshness(indexed);
             }

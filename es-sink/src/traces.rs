@@ -13,7 +13,9 @@ use es_sink_core::mark::{Mark, Outcome, Settled};
 use es_sink_core::sink::{BulkId, Sink};
 use log_event::record::{TRACEPARENT, TRACESTATE};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status};
+use opentelemetry::trace::{
+    Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceState,
+};
 use opentelemetry_sdk::trace::Span;
 use service::traces::{TraceHeaders, Traces, parent_of};
 
@@ -22,6 +24,8 @@ use service::traces::{TraceHeaders, Traces, parent_of};
 const ORIGINS_MAX: u32 = 4_096;
 /// The producers' spans that a bulk request names; the SDK's own limit of links.
 const LINKS_MAX: usize = 128;
+/// Version 00 has 55; later ones may have more (W3C Trace Context §3.2.4), and a faulty producer anything.
+const TRACEPARENT_BYTES_MAX: usize = 128;
 
 /// Tells of events, if anything is traced.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct SinkTraces {
     traces: Option<Traces>,
     group: String,
     origins: Origins,
+    /// The spans of the bulk requests that are on their way.
+    bulks: HashMap<BulkId, SpanContext>,
 }
 
 impl SinkTraces {
@@ -37,15 +43,21 @@ impl SinkTraces {
             traces,
             group: group.to_owned(),
             origins: Origins::default(),
+            bulks: HashMap::new(),
         }
     }
 
     /// What a record is to be recognised by, if whoever produced it is recorded.
-    pub(crate) fn mark(&mut self, headers: &[(Cow<'_, str>, Option<&[u8]>)]) -> Option<Mark> {
+    pub(crate) fn mark(
+        &mut self,
+        topic: &str,
+        headers: &[(Cow<'_, str>, Option<&[u8]>)],
+    ) -> Option<Mark> {
         self.traces.as_ref()?;
         // The last of equal names, as everywhere.
         let last = |name| headers.iter().rfind(|(other, _)| other == name)?.1;
-        self.origins.mark(last(TRACEPARENT)?, last(TRACESTATE))
+        self.origins
+            .mark(topic, last(TRACEPARENT)?, last(TRACESTATE))
     }
 
     /// Begins the span of a bulk request that carries marked records; none for one without.
@@ -56,8 +68,8 @@ impl SinkTraces {
         carried.dedup();
         let producers = carried
             .iter()
-            .filter_map(|mark| Some(self.origins.of(*mark)?.producer.clone()));
-        let links: Vec<Link> = producers.map(link_to).take(LINKS_MAX).collect();
+            .filter_map(|mark| Some(link_to(&self.origins.of(*mark)?.producer)));
+        let links: Vec<Link> = producers.take(LINKS_MAX).collect();
         if links.is_empty() {
             return None;
         }
@@ -71,16 +83,15 @@ impl SinkTraces {
                 KeyValue::new("db.operation.batch.size", items),
             ]);
         let span = traces.begin(builder, &SpanContext::NONE);
-        for mark in carried {
-            if let Some(origin) = self.origins.of(mark) {
-                origin.bulk = Some(span.span_context().clone());
-            }
-        }
+        self.bulks.insert(bulk, span.span_context().clone());
         BulkSpan::new(span)
     }
 
-    /// Tells of records that are settled: one span for those of one request that were settled together.
-    pub(crate) fn settled(&mut self, mut settled: Vec<Settled>) {
+    /// Tells of records that are settled, by the reply to a bulk request or before they came into one: one span for
+    /// those of one request.
+    pub(crate) fn settled(&mut self, by: Option<BulkId>, sink: &mut Sink) {
+        let mut settled = sink.take_settled_marks();
+        let bulk = by.and_then(|bulk| self.bulks.remove(&bulk));
         settled.sort_unstable_by_key(|one| (one.mark, one.outcome));
         settled.dedup_by(|next, kept| {
             let together = (kept.mark, kept.outcome) == (next.mark, next.outcome);
@@ -90,27 +101,29 @@ impl SinkTraces {
             together
         });
         for one in settled {
-            self.tell(one);
+            self.tell(one, bulk.as_ref());
         }
     }
 
-    fn tell(&mut self, settled: Settled) {
+    fn tell(&mut self, settled: Settled, bulk: Option<&SpanContext>) {
         let (Some(traces), Some(origin)) = (&self.traces, self.origins.of(settled.mark)) else {
             return;
         };
-        let builder = SpanBuilder::from_name("process logs")
+        let builder = SpanBuilder::from_name(format!("process {}", origin.topic))
             .with_kind(SpanKind::Consumer)
             .with_start_time(origin.read_at)
-            .with_links(origin.bulk.clone().map(link_to).into_iter().collect())
+            .with_links(bulk.map(link_to).into_iter().collect())
             .with_attributes([
                 KeyValue::new("messaging.system", "kafka"),
                 KeyValue::new("messaging.operation.name", "process"),
                 KeyValue::new("messaging.operation.type", "process"),
+                KeyValue::new("messaging.destination.name", origin.topic.clone()),
                 KeyValue::new("messaging.consumer.group.name", self.group.clone()),
                 KeyValue::new("messaging.batch.message_count", i64::from(settled.records)),
             ]);
         let mut span = traces.begin(builder, &origin.producer);
         if settled.outcome == Outcome::Rejected {
+            span.set_attribute(KeyValue::new("error.type", "dead_letter"));
             span.set_status(Status::error("dead letter"));
         }
     }
@@ -138,18 +151,33 @@ impl BulkSpan {
     pub(crate) fn end(mut self, answered: Result<u16, &str>) {
         match answered {
             Ok(status) => {
-                let code = KeyValue::new("http.response.status_code", i64::from(status));
-                self.span.set_attribute(code);
+                let status_code = status.to_string();
                 if status >= 400 {
+                    let kind = KeyValue::new("error.type", status_code.clone());
+                    self.span.set_attribute(kind);
                     self.span.set_status(Status::error(""));
                 }
+                let status_code = KeyValue::new("db.response.status_code", status_code);
+                self.span.set_attribute(status_code);
             }
-            Err(why) => self.span.set_status(Status::error(why.to_owned())),
+            Err(why) => {
+                self.span
+                    .set_attribute(KeyValue::new("error.type", "no_reply"));
+                self.span.set_status(Status::error(why.to_owned()));
+            }
         }
     }
 }
 
-fn link_to(span: SpanContext) -> Link {
+/// Without what others keep beside the span, which may be long.
+fn link_to(span: &SpanContext) -> Link {
+    let span = SpanContext::new(
+        span.trace_id(),
+        span.span_id(),
+        span.trace_flags(),
+        span.is_remote(),
+        TraceState::NONE,
+    );
     Link::new(span, Vec::new(), 0)
 }
 
@@ -168,13 +196,15 @@ struct Origin {
     header: Box<[u8]>,
     producer: SpanContext,
     /// Of the first of its records.
+    topic: String,
     read_at: SystemTime,
-    /// The last bulk request that carried one of them.
-    bulk: Option<SpanContext>,
 }
 
 impl Origins {
-    fn mark(&mut self, traceparent: &[u8], tracestate: Option<&[u8]>) -> Option<Mark> {
+    fn mark(&mut self, topic: &str, traceparent: &[u8], tracestate: Option<&[u8]>) -> Option<Mark> {
+        if traceparent.len() > TRACEPARENT_BYTES_MAX {
+            return None;
+        }
         if let Some(mark) = self.by_header.get(traceparent) {
             return Some(*mark);
         }
@@ -189,8 +219,8 @@ impl Origins {
             mark,
             header: traceparent.into(),
             producer,
+            topic: topic.to_owned(),
             read_at: SystemTime::now(),
-            bulk: None,
         };
         self.by_header.insert(traceparent.into(), mark);
         let place = place(mark);
@@ -225,7 +255,7 @@ mod tests {
     #[test]
     fn records_of_one_span_share_a_mark_and_the_oldest_span_makes_room() {
         let mut origins = Origins::default();
-        let mut mark = |n| origins.mark(parent(n).as_bytes(), None);
+        let mut mark = |n| origins.mark("logs", parent(n).as_bytes(), None);
         let first = mark(1).unwrap();
         let second = mark(2).unwrap();
         assert_eq!((mark(1), mark(2)), (Some(first), Some(second)));
@@ -238,7 +268,7 @@ mod tests {
             parent(2).as_bytes().into()
         );
         // It is another one now.
-        let again = origins.mark(parent(1).as_bytes(), None).unwrap();
+        let again = origins.mark("logs", parent(1).as_bytes(), None).unwrap();
         assert!(again != first && origins.of(second).is_none());
         assert_eq!(origins.kept.len(), ORIGINS_MAX as usize);
         assert_eq!(origins.by_header.len(), ORIGINS_MAX as usize);
@@ -248,11 +278,11 @@ mod tests {
     fn marks_begin_again_after_the_last_number() {
         let mut origins = Origins::default();
         for n in 1..=ORIGINS_MAX {
-            origins.mark(parent(n).as_bytes(), None);
+            origins.mark("logs", parent(n).as_bytes(), None);
         }
         origins.last = u32::MAX - 1;
         for (n, number) in [(5_001, u32::MAX), (5_002, 1), (5_003, 2)] {
-            let mark = origins.mark(parent(n).as_bytes(), None).unwrap();
+            let mark = origins.mark("logs", parent(n).as_bytes(), None).unwrap();
             assert_eq!(mark.0.get(), number);
             assert_eq!(
                 origins.of(mark).unwrap().header,
@@ -265,8 +295,13 @@ mod tests {
     fn what_is_not_recorded_bears_no_mark() {
         let mut origins = Origins::default();
         let unsampled = parent(1).replace("-01", "-00");
-        for none in [unsampled.as_bytes(), b"", b"\xff", b"00-1-2-01"] {
-            assert_eq!(origins.mark(none, None), None);
+        let long = format!(
+            "01{}-{}",
+            &parent(1)[2..],
+            "x".repeat(TRACEPARENT_BYTES_MAX)
+        );
+        for none in [unsampled.as_bytes(), long.as_bytes(), b"", b"\xff"] {
+            assert_eq!(origins.mark("logs", none, None), None);
         }
         assert!(origins.kept.is_empty());
     }

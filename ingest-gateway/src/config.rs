@@ -14,7 +14,7 @@ use service::kafka::{KafkaProperty, contradictions};
 use service::settings::{Arity, Program, Setting, Settings, SettingsError};
 use service::tls::{self, Tls};
 use service::traces::{self, TracesConfig};
-use service::units::{ByteSize, Share, Span};
+use service::units::{ByteSize, Ratio, Span};
 
 use crate::admission::{RateLimits, Rates};
 use crate::body::BodyLimits;
@@ -160,7 +160,7 @@ pub const PROGRAM: Program = Program {
         traces::OTLP_CREDENTIALS,
         traces::OTLP_CA,
         Setting::new(
-            "trace-share",
+            "trace-sample-ratio",
             "SHARE",
             "0.01",
             "Of the requests that bring no trace, how many begin one, from 0 to 1; what brings one is traced if it says so",
@@ -265,7 +265,7 @@ impl Config {
             clients_max: settings.value("max-tracked-clients"),
         };
         let listen = settings.value("listen");
-        let share: Share = settings.value("trace-share");
+        let sample_ratio: Ratio = settings.value("trace-sample-ratio");
         Self {
             listen,
             access: Access::from_settings(settings, listen),
@@ -281,7 +281,7 @@ impl Config {
             connections_max: settings.value("max-connections"),
             drain_delay: settings.value::<Span>("drain-delay").0,
             drain_timeout: settings.value::<Span>("drain-timeout").0,
-            traces: TracesConfig::from_settings(settings, share),
+            traces: TracesConfig::from_settings(settings, sample_ratio),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::dialect::{Message, Read};
 use crate::error::{Code, Outcome, Problem};
 use crate::gateway::Gateway;
 use crate::headers::{self, Encoding};
-use crate::kafka_settings::RECORD_OVERHEAD_BYTES;
+use crate::kafka_settings::{RECORD_OVERHEAD_BYTES, TRACED_OVERHEAD_BYTES};
 use crate::metrics::Metrics;
 use crate::pacing::HEAD_BYTES;
 use crate::produce::Delivering;
@@ -181,7 +181,11 @@ fn decode_and_produce_here(gateway: &Gateway, work: &mut Work) -> Result<Started
         work.message
             .read(&work.body, config.body.bytes_max, limits)?;
     let bytes = events.bytes();
-    let overhead = events.found.len() * RECORD_OVERHEAD_BYTES;
+    let of_trace = match work.span.is_sampled() {
+        true => TRACED_OVERHEAD_BYTES,
+        false => 0,
+    };
+    let overhead = events.found.len() * (RECORD_OVERHEAD_BYTES + of_trace);
     // GW-2: all of the request's records fit, or none of them is handed over.
     let mut share = gateway.budget.share();
     share

@@ -8,9 +8,11 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use service::kafka::{KafkaProperty, client_config};
 
-/// What a record costs beside its value: librdkafka's bookkeeping and our three
-/// headers, with the longest event id. Counted into the budget.
+/// What a record costs beside its value: librdkafka's bookkeeping and the
+/// headers of each event, with the longest event id. Counted into the budget.
 pub const RECORD_OVERHEAD_BYTES: usize = 1024;
+/// What it costs more where the request is traced: two headers, the second as long as it may be.
+pub const TRACED_OVERHEAD_BYTES: usize = 768;
 /// What a record may need on the wire beside its value.
 const RECORD_FRAMING_BYTES: usize = 4096;
 /// Records that share a batch make at most this; the default of librdkafka is

@@ -70,8 +70,18 @@ fn serve(config: Config) -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let ended = runtime.block_on(listen(config));
+    // A name that is being looked up for a collector of traces holds nobody up.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn listen(config: Config) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     // RandomState takes its keys from the system's randomness.
     let process = RandomState::new()

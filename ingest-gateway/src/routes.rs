@@ -131,7 +131,7 @@ async fn loki(gateway: Shared, request: Request) -> Response {
 async fn answer(State(gateway): Shared, message: Message, request: Request) -> Response {
     let started = Instant::now();
     let mut sender = None;
-    let span = RequestSpan::begin(gateway.traces.as_ref(), &request, &message);
+    let span = RequestSpan::begin(&gateway, &request, &message);
     let taken = intake::take(&gateway, &message, request, span.context(), &mut sender).await;
     let tenant = sender.as_ref().and_then(|sender| sender.caller.tenant());
     let reply = taken.unwrap_or_else(|problem| {

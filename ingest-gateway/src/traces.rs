@@ -11,26 +11,43 @@ use service::traces::{TraceHeaders, Traces, parent_of_request};
 
 use crate::delivery::Deliveries;
 use crate::dialect::Message;
+use crate::gateway::Gateway;
+
+/// Of the path in a span. A head may have far more, and any client may ask for its request to be traced.
+const PATH_BYTES_MAX: usize = 256;
 
 /// The span of a request, from its head to its reply.
 pub(crate) struct RequestSpan(Option<opentelemetry_sdk::trace::Span>);
 
 impl RequestSpan {
     /// Begins it, as the child of the one that the request names.
-    pub(crate) fn begin(traces: Option<&Traces>, request: &Request, message: &Message) -> Self {
-        Self(traces.map(|traces| {
-            let route = request.extensions().get::<MatchedPath>();
-            let route = route.map_or("", MatchedPath::as_str).to_owned();
-            let method = request.method().to_string();
-            let span = SpanBuilder::from_name(format!("{method} {route}"))
-                .with_kind(SpanKind::Server)
-                .with_attributes([
+    pub(crate) fn begin(gateway: &Gateway, request: &Request, message: &Message) -> Self {
+        let scheme = match gateway.config.tls {
+            Some(_) => "https",
+            None => "http",
+        };
+        Self(gateway.traces.as_ref().map(|traces| {
+            let builder = SpanBuilder::from_name("").with_kind(SpanKind::Server);
+            let mut span = traces.begin(builder, &parent_of_request(request.headers()));
+            // Of most requests nobody will ever see more than that.
+            if span.is_recording() {
+                let route = request.extensions().get::<MatchedPath>();
+                let route = route.map_or("", MatchedPath::as_str).to_owned();
+                let method = request.method().to_string();
+                let path = request.uri().path();
+                span.update_name(format!("{method} {route}"));
+                span.set_attributes([
                     KeyValue::new("http.request.method", method),
                     KeyValue::new("http.route", route),
-                    KeyValue::new("url.path", request.uri().path().to_owned()),
+                    KeyValue::new(
+                        "url.path",
+                        path[..path.floor_char_boundary(PATH_BYTES_MAX)].to_owned(),
+                    ),
+                    KeyValue::new("url.scheme", scheme),
                     KeyValue::new("logflow.dialect", message.label()),
                 ]);
-            traces.begin(span, &parent_of_request(request.headers()))
+            }
+            span
         }))
     }
 
@@ -55,6 +72,7 @@ impl RequestSpan {
         }
         // What a client did wrong is no error of the server (semantic conventions, HTTP spans, "Status").
         if status >= 500 {
+            span.set_attribute(KeyValue::new("error.type", status.to_string()));
             span.set_status(Status::error(""));
         }
     }

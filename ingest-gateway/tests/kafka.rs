@@ -71,7 +71,7 @@ async fn each_event_bears_the_trace_of_its_own_request_also_if_it_waits_for_othe
     let nobody = [
         "--otlp-endpoint",
         "http://127.0.0.1:9",
-        "--trace-share",
+        "--trace-sample-ratio",
         "0",
     ];
     let client = Client::new(&cluster, &nobody);

@@ -6,6 +6,7 @@
 
 mod export;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
@@ -23,7 +24,7 @@ use crate::elasticsearch::NodeUrl;
 use crate::login::{COLLECTOR, Login};
 use crate::metrics::Namespace;
 use crate::settings::{Setting, Settings};
-use crate::units::Share;
+use crate::units::Ratio;
 use export::{Collector, Export};
 
 pub use crate::login::{OTLP_CA, OTLP_CREDENTIALS};
@@ -47,14 +48,20 @@ const LAST_SPANS_MAX: Duration = Duration::from_secs(1);
 pub struct TracesConfig {
     collector: Collector,
     login: Login,
-    share: Share,
+    sample_ratio: Ratio,
 }
 
 impl TracesConfig {
-    /// Reads `--otlp-endpoint` and the two files beside it; `None` without an endpoint. Of what brings no trace, `share`
+    /// Reads `--otlp-endpoint` and the two files beside it; `None` without an endpoint. Of what brings no trace, `sample_ratio`
     /// begins one; what does brings the decision, too (W3C Trace Context §3.2.2.5, "sampled").
-    pub fn from_settings(settings: &mut Settings, share: Share) -> Option<Self> {
+    pub fn from_settings(settings: &mut Settings, sample_ratio: Ratio) -> Option<Self> {
         let endpoint: Option<NodeUrl> = settings.optional(OTLP_ENDPOINT.name);
+        for name in [OTLP_CREDENTIALS.name, OTLP_CA.name] {
+            let file: Option<PathBuf> = settings.optional(name);
+            if file.is_some() && endpoint.is_none() {
+                settings.reject(name, "needs `otlp-endpoint`");
+            }
+        }
         let written = endpoint.as_ref().is_some_and(NodeUrl::has_credentials);
         if written {
             let instead = OTLP_CREDENTIALS.name;
@@ -69,7 +76,7 @@ impl TracesConfig {
             Ok(collector) => Some(Self {
                 collector,
                 login,
-                share,
+                sample_ratio,
             }),
             Err(reason) => {
                 settings.reject(OTLP_ENDPOINT.name, reason);
@@ -103,7 +110,8 @@ impl Traces {
             ))
             .build();
         let export = Export::start(config.collector, config.login, &resource, metrics);
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.share.0)));
+        let sampler =
+            Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio.0)));
         let provider = SdkTracerProvider::builder()
             .with_sampler(sampler)
             .with_resource(resource)
@@ -139,13 +147,18 @@ impl Traces {
 /// The span that a request was sent in; one that is not valid, if it names none.
 #[must_use]
 pub fn parent_of_request(headers: &HeaderMap) -> SpanContext {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let all = |name| {
+        let values = headers.get_all(name).iter();
+        values.filter_map(|value| value.to_str().ok())
+    };
+    let mut parents = all(TRACEPARENT);
     // Two of them contradict each other, so none counts (W3C Trace Context §3.2).
-    let is_one = headers.get_all(TRACEPARENT).iter().count() == 1;
-    let parent = text(TRACEPARENT).filter(|_| is_one);
-    parent.map_or(SpanContext::NONE, |parent| {
-        parent_of(parent, text(TRACESTATE))
-    })
+    let (Some(parent), None) = (parents.next(), parents.next()) else {
+        return SpanContext::NONE;
+    };
+    // Several are one that was parted (§3.3).
+    let states: Vec<&str> = all(TRACESTATE).collect();
+    parent_of(parent, Some(&states.join(",")))
 }
 
 /// The span that two headers name; one that is not valid, if they name none.

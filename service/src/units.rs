@@ -1,4 +1,4 @@
-//! Sizes, durations and shares as people write them in a configuration.
+//! Sizes, durations and ratios as people write them in a configuration.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub struct Span(pub Duration);
 
 /// A part of a whole: `0.01`, `1`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share(pub f64);
+pub struct Ratio(pub f64);
 
 /// Why a text is no size or duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,9 +24,9 @@ pub enum UnitError {
     /// Not a duration.
     #[error("a duration is a whole number with ms, s, m, h or d")]
     NoDuration,
-    /// Not a share.
-    #[error("a share is a number from 0 to 1")]
-    NoShare,
+    /// Not a ratio.
+    #[error("a ratio is a number from 0 to 1")]
+    NoRatio,
 }
 
 impl ByteSize {
@@ -84,13 +84,13 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number, text[digits..].trim_start()))
 }
 
-impl FromStr for Share {
+impl FromStr for Ratio {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let share = text.trim().parse().map_err(|_| UnitError::NoShare)?;
-        let is_part = (0.0..=1.0).contains(&share);
-        is_part.then_some(Self(share)).ok_or(UnitError::NoShare)
+        let ratio = text.trim().parse().map_err(|_| UnitError::NoRatio)?;
+        let is_part = (0.0..=1.0).contains(&ratio);
+        is_part.then_some(Self(ratio)).ok_or(UnitError::NoRatio)
     }
 }
 
@@ -136,12 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_shares() {
-        for (text, share) in [("0", 0.0), ("0.01", 0.01), ("1", 1.0), ("1e-3", 0.001)] {
-            assert_eq!(text.parse(), Ok(Share(share)), "{text}");
+    fn reads_ratios() {
+        for (text, ratio) in [("0", 0.0), ("0.01", 0.01), ("1", 1.0), ("1e-3", 0.001)] {
+            assert_eq!(text.parse(), Ok(Ratio(ratio)), "{text}");
         }
         for text in ["", "1%", "-0.1", "1.1", "NaN", "inf"] {
-            assert_eq!(text.parse::<Share>(), Err(UnitError::NoShare), "{text}");
+            assert_eq!(text.parse::<Ratio>(), Err(UnitError::NoRatio), "{text}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the caller recognises a record by, to hear which bulk carries it and when it is settled.
 //!
-//! In the flow: beside it; nothing here decides, and a mark means nothing to the machine. A record that leaves with its
-//! partition is not told of: whoever reads it next marks it anew.
+//! In the flow: beside it; nothing here decides, and a mark means nothing to the machine. A record that is settled
+//! after its partition has left is told of, too, though its next owner settles it again.
 
 use std::num::NonZeroU32;
 

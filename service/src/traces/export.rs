@@ -39,8 +39,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Of what it says when it refuses.
 const REASON_BYTES_MAX: usize = 300;
-/// Longer answers are not read.
-const REPLY_BYTES_MAX: u64 = 64 << 10;
+/// Of longer answers the rest is not read.
+const REPLY_BYTES_MAX: usize = 64 << 10;
 
 /// Where a collector listens.
 #[derive(Clone)]
@@ -55,7 +55,10 @@ impl Collector {
     /// # Errors
     /// If TLS cannot be set up.
     pub(super) fn new(endpoint: &NodeUrl, login: &Login) -> Result<Self, String> {
-        let mut client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
+        let mut client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
         for authority in login.authorities()?.into_iter().flatten() {
             client = client.add_root_certificate(authority);
         }
@@ -98,7 +101,7 @@ impl Export {
             "Spans that the collector of traces has taken.",
         );
         let lost = metrics.counter_by(
-            "spans_lost_total",
+            "spans_dropped_total",
             "Spans that the collector of traces has not taken, by cause.",
             &["cause"],
         );
@@ -176,11 +179,14 @@ impl Carrier {
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
-                _ = waiting.recv_many(&mut batch, BATCH_SPANS) => {}
-                _ = ends.wait_for(|ends| *ends) => {}
-            }
-            if batch.is_empty() {
-                return;
+                count = waiting.recv_many(&mut batch, BATCH_SPANS) => if count == 0 {
+                    return;
+                },
+                // What is in the queue by now still comes out of it.
+                _ = ends.wait_for(|ends| *ends) => {
+                    waiting.close();
+                    continue;
+                }
             }
             let is_full = batch.len() == BATCH_SPANS;
             self.send(batch).await;
@@ -224,21 +230,21 @@ impl Carrier {
             request = request.header(AUTHORIZATION, authorization);
         }
         let unreachable = |error: reqwest::Error| (UNREACHABLE, innermost(&error));
-        let reply = request.send().await.map_err(unreachable)?;
+        let mut reply = request.send().await.map_err(unreachable)?;
         let status = reply.status();
-        let is_short = reply
-            .content_length()
-            .is_some_and(|bytes| bytes <= REPLY_BYTES_MAX);
-        let text = match is_short {
-            true => reply.bytes().await.map_err(unreachable)?,
-            false => bytes::Bytes::new(),
-        };
+        let mut text = Vec::new();
+        while let Some(part) = reply.chunk().await.map_err(unreachable)? {
+            if text.len() + part.len() > REPLY_BYTES_MAX {
+                break;
+            }
+            text.extend_from_slice(&part);
+        }
         if !status.is_success() {
             let said = String::from_utf8_lossy(&text[..text.len().min(REASON_BYTES_MAX)]);
             return Err((REFUSED, format!("HTTP status {status}: {said}")));
         }
         // What cannot be read says nothing against the spans.
-        let reply = ExportTraceServiceResponse::decode(text).unwrap_or_default();
+        let reply = ExportTraceServiceResponse::decode(&text[..]).unwrap_or_default();
         let Some(partial) = reply.partial_success else {
             return Ok(0);
         };

@@ -24,10 +24,10 @@ const PROGRAM: Program = Program {
 /// The example of W3C Trace Context §3.2.2.
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-fn config(args: &[&str], share: f64) -> Result<Option<TracesConfig>, String> {
+fn config(args: &[&str], sample_ratio: f64) -> Result<Option<TracesConfig>, String> {
     let args = ["test"].iter().chain(args).map(OsString::from);
     let mut settings = Settings::load(PROGRAM, args, |_| None).unwrap();
-    let config = TracesConfig::from_settings(&mut settings, Share(share));
+    let config = TracesConfig::from_settings(&mut settings, Ratio(sample_ratio));
     let checked = settings.finish().map_err(|error| error.to_string());
     checked.map(|_| config)
 }
@@ -60,11 +60,18 @@ async fn collector(status: StatusCode) -> (String, Arc<Mutex<Told>>) {
     (format!("http://{address}"), told)
 }
 
-fn counted(metrics: &Namespace, name: &str) -> f64 {
+/// What the counter `name` says, with this cause if it has one.
+fn counted(metrics: &Namespace, name: &str, cause: &str) -> f64 {
     let families = metrics.registry().gather();
     let found = families.iter().filter(|family| family.name() == name);
     let counts = found.flat_map(|family| family.get_metric());
-    counts.map(|metric| metric.get_counter().get_value()).sum()
+    let of_cause = counts.filter(|metric| {
+        let mut labels = metric.get_label().iter();
+        labels.all(|label| label.value() == cause)
+    });
+    of_cause
+        .map(|metric| metric.get_counter().get_value())
+        .sum()
 }
 
 #[tokio::test]
@@ -109,28 +116,23 @@ async fn a_span_reaches_the_collector_as_the_child_of_the_one_it_came_with() {
         panic!("{:?}", told.requests);
     };
     let attributes = &of_us.resource.as_ref().unwrap().attributes;
-    assert!(
-        attributes
-            .iter()
-            .any(|attribute| attribute.key == "service.name")
-    );
+    let name = attributes.iter().find(|one| one.key == "service.name");
+    let name = format!("{:?}", name.unwrap().value);
+    assert!(name.contains("\"test\""), "{name}");
     let [span] = &of_us.scope_spans[0].spans[..] else {
         panic!("{of_us:?}");
     };
     assert_eq!(span.name, "step");
     assert_eq!(span.kind(), ToldKind::Server);
     assert_eq!(span.parent_span_id, 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
-    assert_eq!(counted(&metrics, "test_spans_exported_total"), 1.0);
-    assert_eq!(counted(&metrics, "test_spans_lost_total"), 0.0);
+    assert_eq!(counted(&metrics, "test_spans_exported_total", ""), 1.0);
 }
 
 #[tokio::test]
 async fn what_a_collector_does_not_take_is_counted_and_holds_nobody_up() {
     let (refusing, _) = collector(StatusCode::SERVICE_UNAVAILABLE).await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
-    for endpoint in [refusing, nobody] {
+    let nobody = "http://127.0.0.1:9".to_owned();
+    for (endpoint, cause) in [(refusing, "refused"), (nobody, "unreachable")] {
         let config = config(&["--otlp-endpoint", &endpoint], 1.0);
         let metrics = Namespace::new("test");
         let traces = Traces::start(config.unwrap().unwrap(), "test", &metrics);
@@ -139,8 +141,9 @@ async fn what_a_collector_does_not_take_is_counted_and_holds_nobody_up() {
             drop(traces.begin(SpanBuilder::from_name("step"), &SpanContext::NONE));
         }
         traces.close().await;
-        assert_eq!(counted(&metrics, "test_spans_lost_total"), 5_000.0);
-        assert_eq!(counted(&metrics, "test_spans_exported_total"), 0.0);
+        let dropped = |cause| counted(&metrics, "test_spans_dropped_total", cause);
+        assert_eq!((dropped(cause), dropped("queue_full")), (2_048.0, 2_952.0));
+        assert_eq!(counted(&metrics, "test_spans_exported_total", ""), 0.0);
     }
 }
 
@@ -155,6 +158,8 @@ fn only_a_parent_as_w3c_writes_it_counts() {
     };
     assert!(of(&[PARENT]).is_valid() && of(&[PARENT]).is_sampled());
     assert!(!of(&[&PARENT.replace("-01", "-00")]).is_sampled());
+    let of_a_later_version = format!("01{}-more", &PARENT[2..]);
+    assert!(of(&[&of_a_later_version]).is_valid());
     for none in [
         &[][..],
         &[PARENT, PARENT],
@@ -162,6 +167,7 @@ fn only_a_parent_as_w3c_writes_it_counts() {
         &["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"],
         &["00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01"],
         &["00-1-2-01"],
+        &[&format!("{PARENT}-more")],
         &["00-00000000000000000000000000000000-00f067aa0ba902b7-01"],
         &["00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"],
         &["ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
@@ -181,6 +187,8 @@ fn only_a_parent_as_w3c_writes_it_counts() {
 #[test]
 fn credentials_in_the_endpoint_and_addresses_of_another_kind_are_faults() {
     assert!(config(&[], 1.0).unwrap().is_none());
+    let alone = config(&["--otlp-ca", "ca.pem"], 1.0).unwrap_err();
+    assert!(alone.contains("needs `otlp-endpoint`"), "{alone}");
     for (endpoint, why) in [
         ("http://me:secret@127.0.0.1:4318", "`otlp-credentials`"),
         ("127.0.0.1:4318", "http://HOST:PORT"),

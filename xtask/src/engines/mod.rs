@@ -32,6 +32,14 @@ pub fn free_port() -> Result<u16> {
         .port())
 }
 
+/// A TCP port of loopback that nothing listens on yet, and that no outgoing connection takes meanwhile.
+///
+/// # Errors
+/// When there is none.
+pub fn port_for_later() -> Result<u16> {
+    FreePorts::new().next()
+}
+
 /// Ports that no outgoing connection takes while the process that listens on them is away.
 pub(crate) struct FreePorts(std::ops::Range<u16>);
 
