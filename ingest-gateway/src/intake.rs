@@ -135,6 +135,19 @@ pub(crate) async fn take(
     }))
 }
 
+/// Lets in whose key is good for anything: what clients ask beside sending is told to no stranger.
+pub(crate) fn recognise(gateway: &Gateway, request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let certificate = credential::certificate(certificate, headers);
+    let access = &gateway.config.access;
+    let caller = access.caller(credential::read(headers), certificate, now());
+    let client = client(gateway, peer(request), headers);
+    caller
+        .map(drop)
+        .map_err(|denial| denied(gateway, client, denial))
+}
+
 /// A body to be decoded, with the share of the budget that it holds.
 struct Work {
     message: Message,

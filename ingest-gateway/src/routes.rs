@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use log_event::dialect::Dialect;
@@ -51,16 +51,19 @@ pub fn router(
                 .route("/v1/logs", post(otlp))
                 // Where Loki's users send OTLP.
                 .route("/otlp/v1/logs", post(otlp)),
-            Dialect::Elasticsearch => elasticsearch::router(),
+            Dialect::Elasticsearch => elasticsearch::router(gateway),
             Dialect::Loki => Router::new()
                 .route("/loki/api/v1/push", post(loki))
                 .route("/ready", get(|| async { "ready\n" })),
-            Dialect::Splunk => splunk::router(),
+            Dialect::Splunk => splunk::router(gateway),
         })
     });
     let ingest = match gateway.config.dialects.contains(&Dialect::Elasticsearch) {
         true => ingest,
-        false => ingest.route("/", get(greet)),
+        false => {
+            let told = Router::new().route("/", get(greet));
+            ingest.merge(for_known(gateway, told, reply::of_problem))
+        }
     };
     ingest
         .with_state(Arc::clone(gateway))
@@ -88,6 +91,29 @@ pub fn router(
             },
         ))
         .layer(from_fn_with_state(Arc::clone(&gateway.metrics), count))
+}
+
+/// Of what clients ask beside sending: a stranger is refused in the way of the dialect. A dialect's name for `/healthz`
+/// is none of it: balancers have no key.
+fn for_known(
+    gateway: &Arc<Gateway>,
+    told: Router<Arc<Gateway>>,
+    refuse: fn(&Problem) -> Reply,
+) -> Router<Arc<Gateway>> {
+    let gateway = Arc::clone(gateway);
+    told.route_layer(from_fn(move |request: Request, next: Next| {
+        let recognised = intake::recognise(&gateway, &request);
+        let refusal = recognised.map_err(|problem| {
+            gateway.metrics.refused(problem.code, None);
+            response(refuse(&problem))
+        });
+        async move {
+            match refusal {
+                Ok(()) => next.run(request).await,
+                Err(refusal) => refusal,
+            }
+        }
+    }))
 }
 
 async fn count(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {

@@ -100,6 +100,44 @@ async fn only_a_key_for_ingest_is_let_in_and_its_tenant_is_kept_with_the_event()
 }
 
 #[tokio::test]
+async fn what_clients_ask_beside_sending_is_told_to_who_has_a_key_and_that_it_runs_to_all() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let shop = key("shop", Scope::Ingest, None, 1);
+    let path = written(folder.path(), &[&shop]);
+    let path = path.to_str().unwrap();
+    for dialects in ["native,otlp,elasticsearch,loki,hec", "native"] {
+        let client = Client::new(&cluster, &["--api-keys", path, "--dialect", dialects]);
+        let beside: &[&str] = match dialects {
+            "native" => &["/"],
+            _ => &[
+                "/",
+                "/_license",
+                "/_cluster/health",
+                "/_ilm/policy/filebeat",
+                "/services/collector/ack",
+            ],
+        };
+        for path in beside {
+            let status =
+                async |headers: &[(&str, &str)]| client.ask("GET", path, headers, "").await.status;
+            let bearer = bearer(&shop);
+            assert_eq!(status(&[]).await, 401, "{path}");
+            let wrong = [("authorization", "Bearer shop.wrong")];
+            assert!(matches!(status(&wrong).await, 401 | 403), "{path}");
+            assert!(status(&[("authorization", &bearer)]).await < 401, "{path}");
+        }
+        assert_eq!(client.get("/healthz").await.status, 200);
+        if dialects != "native" {
+            // The same under the names that two dialects have for it.
+            for path in ["/ready", "/services/collector/health"] {
+                assert_eq!(client.get(path).await.status, 200, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_changed_key_file_counts_without_a_restart_and_a_bad_one_is_told() {
     let cluster = cluster();
     let folder = tempfile::tempdir().unwrap();

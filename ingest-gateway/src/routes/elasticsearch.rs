@@ -12,10 +12,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use serde_json::{Value, json};
 
-use super::{Shared, answer};
+use super::{Shared, answer, for_known};
 use crate::decode::elasticsearch::Action;
 use crate::dialect::Message;
 use crate::gateway::Gateway;
+use crate::reply;
 
 /// The version that clients are told: the one whose replies these are.
 const VERSION: &str = "8.19.0";
@@ -25,19 +26,11 @@ const PRODUCT: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("Elasticsearch"),
 );
 
-pub(super) fn router() -> Router<Arc<Gateway>> {
+pub(super) fn router(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
     let bulk_of = post(bulk_in_index).put(bulk_in_index);
     let told = |body: Value| get(move || async move { json_reply(&body) });
     let acknowledged = || any(|| async { json_reply(&json!({"acknowledged": true})) });
-    Router::new()
-        .route("/_bulk", post(bulk).put(bulk))
-        .route("/{index}/_bulk", bulk_of)
-        .route("/{index}/_doc", post(document))
-        .route(
-            "/{index}/_doc/{id}",
-            post(document_with_id).put(document_with_id),
-        )
-        .route("/{index}/_create/{id}", post(created).put(created))
+    let beside = Router::new()
         .route("/", told(identity()))
         .route("/_license", told(license()))
         .route(
@@ -54,7 +47,17 @@ pub(super) fn router() -> Router<Arc<Gateway>> {
         .route("/_component_template/{name}", acknowledged())
         .route("/_ilm/policy/{name}", acknowledged())
         .route("/_data_stream/{name}", acknowledged())
-        .route("/_ingest/pipeline/{name}", acknowledged())
+        .route("/_ingest/pipeline/{name}", acknowledged());
+    Router::new()
+        .route("/_bulk", post(bulk).put(bulk))
+        .route("/{index}/_bulk", bulk_of)
+        .route("/{index}/_doc", post(document))
+        .route(
+            "/{index}/_doc/{id}",
+            post(document_with_id).put(document_with_id),
+        )
+        .route("/{index}/_create/{id}", post(created).put(created))
+        .merge(for_known(gateway, beside, reply::elasticsearch::of_problem))
         .layer(from_fn(named))
 }
 

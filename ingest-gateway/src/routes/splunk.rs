@@ -9,17 +9,18 @@ use axum::extract::{Query, Request};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 
-use super::{Shared, answer, response};
+use super::{Shared, answer, for_known, response};
 use crate::decode::hec::About;
 use crate::dialect::Message;
 use crate::gateway::Gateway;
 use crate::reply::hec;
 
-pub(super) fn router() -> Router<Arc<Gateway>> {
-    let router = Router::new().route(
+pub(super) fn router(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
+    let told = Router::new().route(
         "/services/collector/ack",
         any(|| async { response(hec::no_acknowledgements()) }),
     );
+    let router = for_known(gateway, told, hec::of_problem);
     let events = ["", "/event", "/event/1.0"];
     let router = events.into_iter().fold(router, |router, path| {
         router.route(&format!("/services/collector{path}"), post(events_of))

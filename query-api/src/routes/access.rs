@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use service::access::credential::{self, Credential, Unreadable};
-use service::access::{Caller, Denial, Scope};
+use service::access::{CHALLENGE, Caller, Denial, Scope};
 use service::tls::ClientCertificate;
 use utoipa::ToSchema;
 
@@ -80,7 +80,13 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    let scope = path.and_then(|path| match Route::at(path.as_str()) {
+    let route = path.and_then(|path| Route::at(path.as_str()));
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let caller = app.caller(request.headers(), certificate);
+    if route == Some(Route::Page) {
+        return page_for(&caller, next.run(request).await);
+    }
+    let scope = path.and_then(|_| match route {
         Some(route) => route.scope(),
         // One of the paths below `/elasticsearch`.
         None => Some(Scope::Query),
@@ -88,8 +94,6 @@ pub(super) async fn admit(
     let Some(scope) = scope else {
         return next.run(request).await;
     };
-    let certificate = request.extensions().get::<ClientCertificate>();
-    let caller = app.caller(request.headers(), certificate);
     let denial = match caller {
         Ok(caller) if caller.may(scope) => {
             request.extensions_mut().insert(caller);
@@ -104,6 +108,16 @@ pub(super) async fn admit(
         true => error_body::respond(&problem, path.ends_with("_msearch").into()),
         false => problem.into_response(),
     }
+}
+
+/// To who is not known yet the page is the way to sign in, and the answer that this is needed.
+fn page_for(caller: &Result<Caller, Denial>, mut page: Response) -> Response {
+    if caller.is_err() && page.status() == StatusCode::OK {
+        *page.status_mut() = StatusCode::UNAUTHORIZED;
+        page.headers_mut()
+            .insert(header::WWW_AUTHENTICATE, CHALLENGE);
+    }
+    page
 }
 
 /// From the headers that programs send, else from the cookie. The cookie counts only where the browser says that the

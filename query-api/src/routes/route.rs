@@ -121,15 +121,15 @@ impl Route {
             | Self::PageScript
             | Self::PageStyle
             | Self::PageIcon
-            | Self::Docs
-            | Self::DocsStyle
             | Self::Session
-            | Self::OpenApi
             | Self::Healthz
             | Self::Readyz
             | Self::Metrics
             | Self::Unknown => None,
-            Self::Logs
+            Self::Docs
+            | Self::DocsStyle
+            | Self::OpenApi
+            | Self::Logs
             | Self::Search
             | Self::Histogram
             | Self::Fields

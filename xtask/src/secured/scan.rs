@@ -31,23 +31,8 @@ const PATHS: [&str; 12] = [
     "/_cluster/health",
     "/loki/api/v1/push",
 ];
-/// What a stranger may see of which service: that it runs, and what is the same everywhere and has nothing of anybody's
-/// in it: the page on which one signs in, and what the gateway tells clients of Elasticsearch that it is.
-const PUBLIC: [(&str, &[&str]); 4] = [
-    ("ingest-gateway", &["/healthz", "/", "/_cluster/health"]),
-    ("es-sink", &["/healthz"]),
-    ("query-api", &["/healthz", "/", "/docs", "/openapi.json"]),
-    (
-        "haproxy",
-        &[
-            "/healthz",
-            "/",
-            "/docs",
-            "/openapi.json",
-            "/_cluster/health",
-        ],
-    ),
-];
+/// What a stranger may see: that a service runs.
+const PUBLIC: &str = "/healthz";
 
 /// One port and what a stranger got there.
 #[derive(Debug)]
@@ -82,10 +67,6 @@ pub(super) fn scan(processes: &[(String, u32)], stranger: &Client) -> Result<Vec
 }
 
 fn ask(process: &str, address: SocketAddr, stranger: &Client) -> Port {
-    let allowed = PUBLIC
-        .iter()
-        .find(|(service, _)| process.starts_with(service))
-        .map_or(&[][..], |(_, paths)| paths);
     let port = address.port();
     let mut found = Port {
         process: process.to_owned(),
@@ -106,7 +87,7 @@ fn ask(process: &str, address: SocketAddr, stranger: &Client) -> Port {
             // 401 and 403 ask who one is; 400 wants TLS; 404 and 405 tell that there is nothing.
             match reply.status {
                 400.. => {}
-                _ if client.is_over_tls() && allowed.contains(&path) => found.public.push(path),
+                _ if client.is_over_tls() && path == PUBLIC => found.public.push(path),
                 status => found.open.push(format!("{status} to {url}")),
             }
         }

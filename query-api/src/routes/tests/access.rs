@@ -63,6 +63,28 @@ fn uri_of(route: Route) -> String {
 }
 
 #[tokio::test]
+async fn the_page_comes_to_a_stranger_with_the_answer_that_one_has_to_sign_in() {
+    let keys = Keys::new(&[("query", &[Scope::Query], None)]);
+    let keyed = router_to(&closed_port(), &[&keys.flag()]);
+    let open = router_to(&closed_port(), &[]);
+    let bearer = keys.bearer(0);
+    let known = [("authorization", bearer.as_str())];
+    let wrong = [("authorization", "Bearer query.wrong")];
+    for (router, headers, status) in [
+        (&open, &[][..], 200),
+        (&keyed, &[][..], 401),
+        (&keyed, &wrong[..], 401),
+        (&keyed, &known[..], 200),
+    ] {
+        let reply = asked(router, Method::GET, "/", headers, "").await;
+        assert_eq!(reply.status(), status);
+        let asks = reply.headers().contains_key(header::WWW_AUTHENTICATE);
+        assert_eq!(asks, status == 401);
+        assert!(text(reply).await.contains("<html"));
+    }
+}
+
+#[tokio::test]
 async fn every_route_asks_for_its_scope_and_no_other_does() {
     let all: Vec<(&str, &[Scope], Option<&str>)> = vec![
         ("none", &[Scope::Ingest], None),
@@ -95,8 +117,9 @@ async fn every_route_asks_for_its_scope_and_no_other_does() {
                         (false, Some(_)) => Some(403),
                         (false, None) => Some(401),
                     };
-                    // Who is signed in is not told to anybody else.
-                    let denied = matches!(status, 401 | 403) && route != Route::Session;
+                    // Who is signed in is not told to anybody else, and to the same the page says that one has to be.
+                    let says = matches!(route, Route::Session | Route::Page);
+                    let denied = matches!(status, 401 | 403) && !says;
                     assert_eq!(denied.then_some(status), expected, "{route:?}");
                 }
             }
