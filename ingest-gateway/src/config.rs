@@ -161,7 +161,7 @@ pub const PROGRAM: Program = Program {
         traces::OTLP_CA,
         Setting::new(
             "trace-sample-ratio",
-            "SHARE",
+            "RATIO",
             "0.01",
             "Of the requests that bring no trace, how many begin one, from 0 to 1; what brings one is traced if it says so",
         ),

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::HeaderMap;
+use axum::http::{Extensions, HeaderMap};
 use bytes::Bytes;
 use log_event::tenant::Tenant;
 use log_event::timestamp::Timestamp;
@@ -74,11 +74,7 @@ pub(crate) async fn take(
         ));
     }
     let client = client(gateway, peer, &parts.headers);
-    let access = &gateway.config.access;
-    let certificate = parts.extensions.get::<ClientCertificate>();
-    let certificate = credential::certificate(certificate, &parts.headers);
-    let caller = access
-        .caller(credential::read(&parts.headers), certificate, received)
+    let caller = caller(gateway, &parts.headers, &parts.extensions, received)
         .and_then(|caller| caller.if_allowed(Scope::Ingest))
         .and_then(|caller| caller.if_spoken(message.dialect()))
         .map_err(|denial| denied(gateway, client, denial))?;
@@ -138,14 +134,23 @@ pub(crate) async fn take(
 /// Lets in whose key is good for anything: what clients ask beside sending is told to no stranger.
 pub(crate) fn recognise(gateway: &Gateway, request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
-    let certificate = request.extensions().get::<ClientCertificate>();
-    let certificate = credential::certificate(certificate, headers);
-    let access = &gateway.config.access;
-    let caller = access.caller(credential::read(headers), certificate, now());
     let client = client(gateway, peer(request), headers);
-    caller
+    caller(gateway, headers, request.extensions(), now())
         .map(drop)
         .map_err(|denial| denied(gateway, client, denial))
+}
+
+/// Whose key a request bears.
+fn caller(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    now: Timestamp,
+) -> Result<Caller, Denial> {
+    let certificate = extensions.get::<ClientCertificate>();
+    let certificate = credential::certificate(certificate, headers);
+    let access = &gateway.config.access;
+    access.caller(credential::read(headers), certificate, now)
 }
 
 /// A body to be decoded, with the share of the budget that it holds.

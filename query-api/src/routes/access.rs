@@ -81,18 +81,18 @@ pub(super) async fn admit(
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>();
     let route = path.and_then(|path| Route::at(path.as_str()));
-    let certificate = request.extensions().get::<ClientCertificate>();
-    let caller = app.caller(request.headers(), certificate);
-    if route == Some(Route::Page) {
-        return page_for(&caller, next.run(request).await);
-    }
-    let scope = path.and_then(|_| match route {
+    let scope = match route {
         Some(route) => route.scope(),
         // One of the paths below `/elasticsearch`.
-        None => Some(Scope::Query),
-    });
-    let Some(scope) = scope else {
+        None => path.map(|_| Scope::Query),
+    };
+    if scope.is_none() && route != Some(Route::Page) {
         return next.run(request).await;
+    }
+    let certificate = request.extensions().get::<ClientCertificate>();
+    let caller = app.caller(request.headers(), certificate);
+    let Some(scope) = scope else {
+        return page_for(&caller, next.run(request).await);
     };
     let denial = match caller {
         Ok(caller) if caller.may(scope) => {
